@@ -1,0 +1,33 @@
+package state
+
+import "reflect"
+
+// Diff returns the keys of the ecosystem file in which two specs differ, in the
+// file's order; none when they are the same app.
+func Diff(a, b Spec) []string {
+	var keys []string
+	va, vb := reflect.ValueOf(a), reflect.ValueOf(b)
+	for i := range va.NumField() {
+		key := va.Type().Field(i).Tag.Get("key")
+		if key == "-" {
+			continue
+		}
+		if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// SameProgram reports whether two specs run the same program in the same world,
+// so that a successor is expected to serve the addresses of its predecessor
+// (DESIGN section 5, wait_ready).
+func SameProgram(a, b Spec) bool {
+	for _, key := range Diff(a, b) {
+		switch key {
+		case "env", "args", "script", "interpreter", "interpreter_args", "cwd", "listen":
+			return false
+		}
+	}
+	return true
+}
