@@ -4,15 +4,21 @@
 //
 // Invariants, fuzzed over random histories (DESIGN section 4):
 //
-//   - I1 no order takes the online workers that are not told to leave below
-//     instances - max_unavailable;
+//   - I1 no order takes the slots that have an online worker, not told to leave,
+//     below instances - max_unavailable. A slot counts once: to remove the second
+//     of two online workers takes nothing, even while another slot is down;
 //   - I2 seats taken (a process alive, or waiting to be restarted) never exceed
 //     instances + max_surge by an order of this package;
 //   - I3 an old worker is told to leave only when its slot's successor is online
-//     and soaked, beyond what max_unavailable allows;
+//     and soaked, beyond what max_unavailable allows (there, trials count as
+//     unavailable);
 //   - I4 one rollout per app (the caller's part; a View has one Record);
 //   - I5 a timeout is a failure: a failed new worker aborts;
-//   - an abort leaves untouched every slot whose old worker still runs.
+//   - an abort leaves untouched every slot whose old worker still runs;
+//   - it ends: a view without orders has a worker on its way to another state, or
+//     the rollout is over.
+//
+// A scale is the caller's alone: slots beyond instances are given up at once.
 package rollout
 
 // Kind says what a rollout is for.
@@ -49,14 +55,17 @@ type Record struct {
 	Kind   Kind
 	From   int   // generation that a failure goes back to: the last complete one
 	To     int   // generation of the new workers (== From for Restart)
-	Slots  []int // covered slots; nil: all
+	Slots  []int // covered slots; nil: all. Empty slots beside them are the caller's
 	Phase  Phase
 	Result Result
 	Reason string // why it rolls back, "" while it doesn't
 	// Replaced lists the slots whose old worker was told to leave (or was found
-	// without one), Back those whose previous generation was spawned again.
+	// without one), Back those in which a rollback spawned a worker, Kept those that
+	// keep their new worker in spite of CanRollback, since what ran before doesn't
+	// run. All ascending, without the slots that a scale gave up.
 	Replaced []int
 	Back     []int
+	Kept     []int
 }
 
 // Worker is what the planner sees of one worker.
@@ -69,16 +78,19 @@ type Worker struct {
 	Soaked bool // online, and for as long as it must be
 	Going  bool // told to leave, not gone yet
 	Seat   bool // a process exists or a restart is scheduled (also while Going)
-	Failed bool // New: ended, or timed out, before it had soaked; or gave up later
-	Reason string
+	// Failed, of a New worker: it ended, or timed out, before it had soaked, or gave
+	// up later (one without a Seat counts as failed too). Of one spawned with Back:
+	// its first start failed. Without meaning for others.
+	Failed bool
+	Reason string // of Failed, for a person
 }
 
 // View is all the planner knows.
 type View struct {
 	Record         Record
 	Instances      int // target; may change while a rollout runs (scale)
-	MaxSurge       int
-	MaxUnavailable int
+	MaxSurge       int // Instances for blue-green, 0 for Restart
+	MaxUnavailable int // 1 for Restart. If neither is above 0, MaxSurge counts as 1
 	BlueGreen      bool
 	// CanRollback: From still exists under real paths of its own, or differs in its
 	// spec, so spawning it again brings back what ran.
