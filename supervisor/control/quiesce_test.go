@@ -1,0 +1,165 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"testing"
+
+	"supervisor/supervisor/state"
+)
+
+func reencode(req state.Request) (state.Request, error) {
+	b, err := json.Marshal(req)
+	if err != nil {
+		return req, err
+	}
+	return decodeRequest(b)
+}
+
+func TestQuiesceHoldsNewcomersAndResumeServesThem(t *testing.T) {
+	s, c, _ := serve(t, &fake{})
+	if left := s.Quiesce(guarded(t)); left != 0 {
+		t.Fatalf("%d requests in work", left)
+	}
+	errc := make(chan error, 1)
+	go func() {
+		_, err := c.Ping(guarded(t))
+		errc <- err
+	}()
+	select {
+	case err := <-errc:
+		t.Fatalf("answered while quiesced: %v", err)
+	default:
+	}
+	s.Resume()
+	if err := <-errc; err != nil {
+		t.Fatal(err)
+	}
+	// Twice, and from the middle of a request.
+	s.Quiesce(guarded(t))
+	s.Quiesce(guarded(t))
+	s.Resume()
+	s.Resume()
+	if _, err := c.Ping(guarded(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestQuiesceWaitsForWork(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	b := &fake{do: func(context.Context, state.Request) state.Result {
+		close(begun)
+		<-finish
+		return state.Result{Messages: []string{"done"}}
+	}}
+	s, c, _ := serve(t, b)
+	type answer struct {
+		res state.Result
+		err error
+	}
+	got := make(chan answer, 1)
+	go func() {
+		res, err := c.Do(guarded(t), state.Request{Verb: state.VerbStop}, nil)
+		got <- answer{res, err}
+	}()
+	<-begun
+	expired, cancel := context.WithCancel(context.Background())
+	cancel()
+	if left := s.Quiesce(expired); left != 1 {
+		t.Fatalf("Quiesce reports %d in work, not 1", left)
+	}
+	quiet := make(chan int, 1)
+	go func() { quiet <- s.Quiesce(guarded(t)) }()
+	close(finish)
+	if left := <-quiet; left != 0 {
+		t.Errorf("%d left", left)
+	}
+	if a := <-got; a.err != nil || len(a.res.Messages) != 1 {
+		t.Errorf("the request in work got %+v, %v", a.res, a.err)
+	}
+	s.Resume()
+}
+
+func TestCloseEndsStreamsAndDeliversResults(t *testing.T) {
+	finish := make(chan struct{})
+	begun := make(chan struct{})
+	b := &fake{do: func(context.Context, state.Request) state.Result {
+		close(begun)
+		<-finish
+		return state.Result{Messages: []string{"done"}}
+	}}
+	s, c, path := serve(t, b)
+	results := make(chan error, 1)
+	go func() {
+		res, err := c.Do(guarded(t), state.Request{Verb: state.VerbKill}, nil)
+		if err == nil && len(res.Messages) != 1 {
+			err = errors.New("an empty result")
+		}
+		results <- err
+	}()
+	<-begun
+	follow, lines := make(chan error, 1), make(chan bool, 1)
+	go func() {
+		follow <- c.Logs(guarded(t), LogQuery{N: 1, Follow: true}, func(LogLine) bool { lines <- true; return true })
+	}()
+	<-lines
+	half, err := net.Dial("unix", path) // asks nothing, must not delay the end
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer half.Close()
+
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close(guarded(t)) }()
+	var be *BrokenError
+	if err := <-follow; !errors.As(err, &be) {
+		t.Errorf("the follower got %v", err)
+	}
+	close(finish)
+	if err := <-results; err != nil {
+		t.Errorf("the request in work got %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Errorf("Close: %v", err)
+	}
+	if _, err := c.Ping(guarded(t)); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestNoDescriptorIsLeft(t *testing.T) {
+	count := func() int {
+		d, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(d)
+	}
+	once := func() {
+		dir, _ := os.MkdirTemp("", "ctl")
+		defer os.RemoveAll(dir)
+		ln, err := net.Listen("unix", dir+"/s")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := Serve(ln, &fake{})
+		c := Dial(dir + "/s")
+		for range 20 {
+			if _, err := c.Ping(guarded(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(guarded(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	once() // the poller's own descriptors
+	before := count()
+	once()
+	if after := count(); after != before {
+		t.Errorf("%d descriptors, before %d", after, before)
+	}
+}
