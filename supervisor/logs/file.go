@@ -1,0 +1,283 @@
+package logs
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// file is one destination and the only writer to it. Everything but the inbox belongs to its goroutine, which
+// ends when the last worker that names the path is finished.
+type file struct {
+	set  *Set
+	path string // canonical; "" is no file
+	refs int    // under set.reg.mu
+	done chan struct{}
+
+	inbox inbox
+	naps  []*stream // streams that have a turn to take later
+	stop  bool
+
+	fd        int // -1: could not be opened
+	opened    time.Time
+	regular   bool
+	copies    bool  // it does not take splice(2)
+	size      int64 // where the next byte goes
+	lineStart bool  // size is at the begin of a line
+	cfg       FileConfig
+	limit     int64 // size at which it is rotated; beyond cfg.MaxSize after a rotation that failed
+	moved     bool  // renamed, but its successor could not be opened yet
+	lastStamp string
+
+	failing  string // the error that was said, "" while all is well
+	lost     Dropped
+	reported time.Time
+}
+
+// inbox is what others want of a file: a leaf buffer, bounded by the number of streams and callers.
+type inbox struct {
+	mu    sync.Mutex
+	ready []*stream
+	calls []func()
+	wake  chan struct{}
+}
+
+// waiting is why a stream has no turn now.
+type waiting struct {
+	due   time.Time     // of its next turn
+	since time.Time     // when an open line was first seen; zero: none
+	nap   time.Duration // the last one; doubled while a line stays open
+}
+
+// acquire returns the file for cfg, opened.
+func (s *Set) acquire(cfg FileConfig) (*file, error) {
+	path := canonical(cfg.Path)
+	cfg = cfg.defaults()
+	if f := s.ref(path, nil); f != nil {
+		f.post(func() { f.configure(cfg) })
+		return f, nil
+	}
+	f := &file{set: s, path: path, fd: -1, done: make(chan struct{}), inbox: inbox{wake: make(chan struct{}, 1)}}
+	f.configure(cfg)
+	if path != "" {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return nil, fmt.Errorf("cannot create the log folder: %w", err)
+		}
+		// The disk may hang: nobody else must wait for this open, so it is done without the registry's lock.
+		if err := f.open(0); err != nil {
+			return nil, err
+		}
+	}
+	if other := s.ref(path, f); other != f {
+		f.closeFile()
+		return other, nil
+	}
+	go f.run() // ends by unref
+	if f.cfg.Compress {
+		s.janitor.rotated(f.path, f.cfg) // what a crash left uncompressed
+	}
+	return f, nil
+}
+
+// ref counts a use of the file at path; if there is none, of fresh, unless that is nil.
+func (s *Set) ref(path string, fresh *file) *file {
+	s.reg.mu.Lock()
+	defer s.reg.mu.Unlock()
+	f := s.reg.files[path]
+	if f == nil {
+		if fresh == nil {
+			return nil
+		}
+		f = fresh
+		s.reg.files[path] = f
+	}
+	f.refs++
+	return f
+}
+
+// unref ends the goroutine of f after all that was asked of it, if this was the last use.
+func (s *Set) unref(f *file) {
+	s.reg.mu.Lock()
+	f.refs--
+	last := f.refs == 0
+	if last {
+		delete(s.reg.files, f.path)
+	}
+	s.reg.mu.Unlock()
+	if !last {
+		return
+	}
+	f.post(func() { f.stop = true })
+	select {
+	case <-f.done:
+	case <-s.heldChan():
+	case <-time.After(callWait):
+	}
+}
+
+func (cfg FileConfig) defaults() FileConfig {
+	if cfg.MaxSize == 0 {
+		cfg.MaxSize = DefaultMaxSize
+	}
+	if cfg.MaxFiles == 0 {
+		cfg.MaxFiles = DefaultMaxFiles
+	}
+	return cfg
+}
+
+func (f *file) configure(cfg FileConfig) { f.cfg, f.limit = cfg, cfg.MaxSize }
+
+// open opens the file by its name with extra flags, beside what is open.
+// There is no O_APPEND, which splice(2) refuses, and O_NONBLOCK is for fifos: without a reader they are an error.
+func (f *file) open(extra int) error {
+	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY | extra
+	if real, err := filepath.EvalSymlinks(f.path); err == nil && real == f.path {
+		flags |= unix.O_NOFOLLOW // the folder may be a worker's, and we may be root
+	}
+	fd, err := unix.Open(f.path, flags, 0o600)
+	for err == unix.EINTR {
+		fd, err = unix.Open(f.path, flags, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot open log file %s: %w", f.path, err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("cannot stat log file %s: %w", f.path, err)
+	}
+	f.closeFile()
+	f.fd, f.regular = fd, st.Mode&unix.S_IFMT == unix.S_IFREG
+	f.size, f.lineStart, f.moved, f.copies = st.Size, true, false, false
+	f.limit = f.cfg.MaxSize
+	return nil
+}
+
+func (f *file) closeFile() {
+	if f.fd >= 0 {
+		unix.Close(f.fd)
+		f.fd = -1
+	}
+}
+
+// run gives each stream its turn in the order of their wake-ups.
+func (f *file) run() {
+	defer close(f.done)
+	defer f.closeFile()
+	defer f.set.mux.wakeNever(f)
+	var queue []*stream
+	for {
+		ready, calls := f.inbox.take()
+		queue = append(queue, ready...)
+		for _, do := range calls {
+			f.set.gate.RLock()
+			do()
+			f.set.gate.RUnlock()
+		}
+		if f.stop {
+			return
+		}
+		queue = f.dueStreams(queue)
+		if len(queue) == 0 {
+			f.sleep()
+			continue
+		}
+		st := queue[0]
+		queue = append(queue[:0], queue[1:]...)
+		f.set.gate.RLock()
+		again := !f.set.abandoned.Load() && f.turn(st)
+		f.set.gate.RUnlock()
+		if again {
+			queue = append(queue, st)
+		}
+	}
+}
+
+// sleep returns when something is in the inbox or the first nap is over.
+func (f *file) sleep() {
+	if len(f.naps) > 0 {
+		first := f.naps[0].wait.due
+		for _, st := range f.naps[1:] {
+			if st.wait.due.Before(first) {
+				first = st.wait.due
+			}
+		}
+		f.set.mux.nap(f, first)
+	}
+	<-f.inbox.wake
+}
+
+// dueStreams moves streams whose nap is over to queue.
+func (f *file) dueStreams(queue []*stream) []*stream {
+	if len(f.naps) == 0 {
+		return queue
+	}
+	now := time.Now()
+	left := f.naps[:0]
+	for _, st := range f.naps {
+		if st.wait.due.After(now) {
+			left = append(left, st)
+		} else {
+			queue = append(queue, st)
+		}
+	}
+	clear(f.naps[len(left):])
+	f.naps = left
+	return queue
+}
+
+// ready says that st can be read.
+func (f *file) ready(st *stream) {
+	f.inbox.mu.Lock()
+	f.inbox.ready = append(f.inbox.ready, st)
+	f.inbox.mu.Unlock()
+	f.poke()
+}
+
+// post has the goroutine run do, after what was posted before.
+func (f *file) post(do func()) {
+	f.inbox.mu.Lock()
+	f.inbox.calls = append(f.inbox.calls, do)
+	f.inbox.mu.Unlock()
+	f.poke()
+}
+
+func (f *file) poke() {
+	select {
+	case f.inbox.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (in *inbox) take() (ready []*stream, calls []func()) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	ready, calls = in.ready, in.calls
+	in.ready, in.calls = nil, nil
+	return ready, calls
+}
+
+// call has the goroutine run do and waits for its error. It gives up waiting, and what was asked happens later,
+// when the set is quiesced (ErrQuiesced) or the disk hangs (ErrBusy).
+func (f *file) call(ctx context.Context, do func() error) error {
+	ctx, cancel := context.WithTimeout(ctx, callWait)
+	defer cancel()
+	answer := make(chan error, 1)
+	held := f.set.heldChan()
+	f.post(func() { answer <- do() })
+	select {
+	case err := <-answer:
+		return err
+	case <-f.done:
+		return nil
+	case <-held:
+		return ErrQuiesced
+	case <-ctx.Done():
+		return fmt.Errorf("cannot finish with log file %s: %w", f.path, ErrBusy)
+	}
+}

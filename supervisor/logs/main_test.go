@@ -1,0 +1,254 @@
+package logs
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// deadline guards waits; nothing here depends on how long anything takes.
+const deadline = 60 * time.Second
+
+// writerEnv makes the test binary a writer: "MODE ID COUNT".
+const writerEnv = "LOGS_TEST_WRITER"
+
+func TestMain(m *testing.M) {
+	if spec := os.Getenv(writerEnv); spec != "" {
+		write(strings.Fields(spec))
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// write is the worker: numbered lines of 100 bytes on stdout.
+func write(spec []string) {
+	count, _ := strconv.Atoi(spec[2])
+	switch spec[0] {
+	case "lines": // one write(2) each
+		for i := range count {
+			os.Stdout.Write(numbered(spec[1], i))
+		}
+	case "bulk": // 64 KiB writes, which end in the middle of a line
+		w := bufio.NewWriterSize(os.Stdout, 64<<10)
+		for i := range count {
+			w.Write(numbered(spec[1], i))
+		}
+		w.Flush()
+	case "both": // every second line to stderr
+		for i := range count {
+			out := os.Stdout
+			if i%2 == 1 {
+				out = os.Stderr
+			}
+			out.Write(numbered(spec[1], i))
+		}
+	case "forever":
+		for i := 0; ; i++ {
+			if _, err := os.Stdout.Write(numbered(spec[1], i)); err != nil {
+				os.Exit(1)
+			}
+		}
+	case "garbage": // one line without end, count KiB of it
+		block := bytes.Repeat([]byte{0xff, 0x1b, 'x', 0}, 256)
+		for range count {
+			os.Stdout.Write(block)
+		}
+	case "say": // what follows, as it is, and a death
+		os.Stdout.WriteString(strings.Join(spec[3:], "\n"))
+		os.Exit(3)
+	case "child": // a grandchild that holds the pipes until its stdin ends
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), writerEnv+"=hold x 0")
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+		if cmd.Start() != nil {
+			os.Exit(4)
+		}
+	case "hold":
+		fmt.Println("held")
+		io.Copy(io.Discard, os.Stdin)
+	}
+}
+
+func numbered(id string, i int) []byte {
+	line := fmt.Sprintf("%s %09d ", id, i)
+	return append(append([]byte(line), bytes.Repeat([]byte{'.'}, 99-len(line))...), '\n')
+}
+
+// facts collects what a Set tells.
+type facts struct {
+	mu  sync.Mutex
+	all []Fact
+	new chan struct{}
+}
+
+func (f *facts) tell(fact Fact) {
+	f.mu.Lock()
+	f.all = append(f.all, fact)
+	f.mu.Unlock()
+	select {
+	case f.new <- struct{}{}:
+	default:
+	}
+}
+
+func (f *facts) list() []Fact {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]Fact(nil), f.all...)
+}
+
+// await returns when some fact satisfies ok.
+func (f *facts) await(t *testing.T, what string, ok func(Fact) bool) {
+	t.Helper()
+	guard := time.After(deadline)
+	for {
+		for _, fact := range f.list() {
+			if ok(fact) {
+				return
+			}
+		}
+		select {
+		case <-f.new:
+		case <-guard:
+			t.Fatalf("no %s among %v", what, f.list())
+		}
+	}
+}
+
+func newSet(t testing.TB) (*Set, *facts) {
+	t.Helper()
+	before := countFDs(t)
+	f := &facts{new: make(chan struct{}, 1)}
+	s, err := New(Config{Facts: f.tell})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if after := countFDs(t); after != before {
+			t.Errorf("%d descriptors before, %d after", before, after)
+		}
+	})
+	return s, f
+}
+
+func countFDs(t testing.TB) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(fds)
+}
+
+// process is a running writer.
+type process struct {
+	t     testing.TB
+	cmd   *exec.Cmd
+	stdin io.WriteCloser
+}
+
+// spawn opens w and starts a writer in it.
+func spawn(t testing.TB, s *Set, w Worker, spec string) *process {
+	t.Helper()
+	ends, err := s.Open(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startWriter(t, ends.Stdout, ends.Stderr, spec)
+	s.Start(w.ID)
+	return p
+}
+
+// startWriter starts a writer on descriptors, which it closes here.
+func startWriter(t testing.TB, stdout, stderr int, spec string) *process {
+	t.Helper()
+	out, errs := os.NewFile(uintptr(stdout), "out"), os.NewFile(uintptr(stderr), "err")
+	defer out.Close()
+	defer errs.Close()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), writerEnv+"="+spec)
+	cmd.Stdout, cmd.Stderr = out, errs
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return &process{t, cmd, stdin}
+}
+
+func (p *process) wait() {
+	p.t.Helper()
+	p.cmd.Wait()
+}
+
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+}
+
+// readSet returns the content of the rotated files of path and of path, in order.
+func readSet(t testing.TB, path string) []byte {
+	t.Helper()
+	var all []byte
+	for _, name := range append(rotatedFiles(path), path) {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(name, gzSuffix) {
+			z, err := gzip.NewReader(bytes.NewReader(data))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if data, err = io.ReadAll(z); err != nil {
+				t.Fatal(err)
+			}
+		}
+		all = append(all, data...)
+	}
+	return all
+}
+
+// checkLines wants lines 0..count-1 of each id, each once, whole and in the order of their id.
+func checkLines(t testing.TB, data []byte, count int, ids ...string) {
+	t.Helper()
+	next := map[string]int{}
+	for i, line := range bytes.SplitAfter(data, []byte{'\n'}) {
+		if len(line) == 0 {
+			continue
+		}
+		id, _, _ := strings.Cut(string(line), " ")
+		if want := numbered(id, next[id]); !bytes.Equal(line, want) {
+			t.Fatalf("line %d is %q, want %q", i, line, want)
+		}
+		next[id]++
+	}
+	for _, id := range ids {
+		if next[id] != count {
+			t.Fatalf("%d lines of %s, want %d", next[id], id, count)
+		}
+		delete(next, id)
+	}
+	if len(next) > 0 {
+		t.Fatalf("lines of others: %v", next)
+	}
+}
+
+func inDir(t testing.TB, name string) string { return filepath.Join(t.TempDir(), "logs", name) }

@@ -1,0 +1,219 @@
+package logs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A rotated file is called NAME.STAMP, with .gz behind it once it is compressed. The stamp is the UTC time of
+// the rotation, and grows even if the clock does not: one rename per rotation, so that a crash half-way leaves
+// nothing ambiguous, which shifting .1 to .2 would.
+const stampLayout = "20060102T150405.000000000Z"
+
+const (
+	gzSuffix  = ".gz"
+	tmpSuffix = ".gz.tmp" // being compressed; of no value after a crash
+)
+
+// prepare makes the file ready for a write and says whether it is: opened, at its end, which is its size even if
+// somebody truncated it, and still having a name.
+func (f *file) prepare() bool {
+	if (f.fd < 0 || f.moved) && time.Since(f.opened) >= retryWait {
+		f.opened = time.Now()
+		if err := f.open(0); err != nil {
+			f.fail(err)
+		}
+	}
+	if f.fd < 0 {
+		return false
+	}
+	if !f.regular {
+		return true
+	}
+	st, ok := f.stat()
+	if ok && st.Nlink == 0 { // removed by hand: nobody could ever read what we write
+		if err := f.open(0); err != nil {
+			f.fail(err)
+			return true
+		}
+		st, ok = f.stat()
+	}
+	if !ok {
+		return false
+	}
+	if st.Size < f.size {
+		f.lineStart, f.limit = true, f.cfg.MaxSize
+	}
+	f.size = st.Size
+	return true
+}
+
+func (f *file) stat() (unix.Stat_t, bool) {
+	var st unix.Stat_t
+	err := unix.Fstat(f.fd, &st)
+	if err != nil {
+		f.fail(fmt.Errorf("cannot stat log file %s: %w", f.path, err))
+	}
+	return st, err == nil
+}
+
+// fit returns how many of the m first bytes of buf go into the file now, at least one; it rotates the file if they do
+// not fit. A line is never cut by a rotation unless it has no end within openLineSlack.
+func (f *file) fit(buf []byte, m int) int {
+	if !f.regular || f.limit <= 0 {
+		return m
+	}
+	for range 2 {
+		room := f.limit - f.size
+		if int64(m) <= room {
+			return m
+		}
+		if room > 0 {
+			if i := bytes.LastIndexByte(buf[:room], '\n'); i >= 0 {
+				return i + 1
+			}
+		}
+		full := f.size > 0 && (f.lineStart || f.size >= f.limit+openLineSlack)
+		if !full || !f.rotate() {
+			break
+		}
+	}
+	if i := bytes.IndexByte(buf[:m], '\n'); i >= 0 {
+		return i + 1 // a line longer than the limit, or the end of the open one
+	}
+	return m
+}
+
+// rotate renames the file and opens its successor. If it can't, the file in use goes on, and the next attempt
+// comes when it has grown by MaxSize again.
+func (f *file) rotate() bool {
+	if f.moved {
+		return false
+	}
+	err := f.rename()
+	if err != nil {
+		f.limit = f.size + f.cfg.MaxSize
+		f.set.cfg.Facts(Failed{Path: f.path, Err: fmt.Errorf("cannot rotate log file %s: %w", f.path, err)})
+		return false
+	}
+	f.set.janitor.rotated(f.path, f.cfg)
+	if err := f.open(0); err != nil {
+		f.moved, f.opened = true, time.Now()
+		f.fail(err)
+		return false
+	}
+	return true
+}
+
+// rename gives the file its rotated name, unless the name it had is not its own any more.
+func (f *file) rename() error {
+	if f.lastStamp == "" {
+		if old := rotatedFiles(f.path); len(old) > 0 {
+			f.lastStamp = stampOf(f.path, old[len(old)-1])
+		}
+	}
+	var named unix.Stat_t
+	mine, _ := f.stat()
+	if err := unix.Lstat(f.path, &named); err != nil || named.Ino != mine.Ino || named.Dev != mine.Dev {
+		return nil // logrotate moved it: opening by name is all there is to do
+	}
+	f.lastStamp = nextStamp(f.lastStamp, time.Now())
+	to := f.path + "." + f.lastStamp
+	err := unix.Renameat2(unix.AT_FDCWD, f.path, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if err == unix.EINVAL || err == unix.ENOSYS { // a filesystem without the flag; the stamp is new anyway
+		err = unix.Rename(f.path, to)
+	}
+	return err
+}
+
+// nextStamp is now, or just after last if the clock has not passed that.
+func nextStamp(last string, now time.Time) string {
+	stamp := now.UTC().Format(stampLayout)
+	if stamp > last {
+		return stamp
+	}
+	t, err := time.Parse(stampLayout, last)
+	if err != nil {
+		return stamp
+	}
+	return t.Add(1).UTC().Format(stampLayout)
+}
+
+// stampOf is the stamp in the name of a rotated file of path, "" if it is not one.
+func stampOf(path, name string) string {
+	stamp, ok := strings.CutPrefix(name, path+".")
+	if !ok {
+		return ""
+	}
+	stamp = strings.TrimSuffix(stamp, gzSuffix)
+	if len(stamp) != len(stampLayout) {
+		return ""
+	}
+	if _, err := time.Parse(stampLayout, stamp); err != nil {
+		return ""
+	}
+	return stamp
+}
+
+// rotatedFiles are the rotated files of path, oldest first.
+func rotatedFiles(path string) []string {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1)
+	var found []string
+	for _, name := range names {
+		if full := filepath.Join(filepath.Dir(path), name); stampOf(path, full) != "" {
+			found = append(found, full)
+		}
+	}
+	slices.Sort(found) // a stamp's own order is that of time
+	return found
+}
+
+// reopen opens the file by its name again.
+func (f *file) reopen() error { return f.open(0) }
+
+// flush empties the file and removes its rotated ones. A writer's offset is the size, so nothing else is to do.
+func (f *file) flush() error {
+	if f.fd >= 0 && f.regular {
+		if err := unix.Ftruncate(f.fd, 0); err != nil {
+			return fmt.Errorf("cannot empty log file %s: %w", f.path, err)
+		}
+		f.size, f.lineStart, f.limit = 0, true, f.cfg.MaxSize
+	}
+	return removeRotated(f.path)
+}
+
+// flushClosed does what flush does for a file that no worker has.
+func flushClosed(path string) error {
+	err := os.Truncate(path, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot empty log file %s: %w", path, err)
+	}
+	return removeRotated(path)
+}
+
+func removeRotated(path string) error {
+	var errs []error
+	for _, old := range rotatedFiles(path) {
+		if err := os.Remove(old); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, fmt.Errorf("cannot remove rotated log file: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
