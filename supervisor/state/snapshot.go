@@ -27,6 +27,7 @@ type App struct {
 	Spec      Spec     `json:"-"`
 	Launch    Launch   `json:"-"`
 	EnvName   string   `json:"-"` // --env it was started with
+	BaseEnv   []string `json:"-"` // the environment of whoever started it
 	Listeners []string `json:"-"` // held for the app, served or not
 	Want      Want     `json:"-"`
 	Notes     []string `json:"-"` // what can't be had (interception), said by name

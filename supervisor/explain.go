@@ -1,0 +1,52 @@
+package supervisor
+
+import (
+	"fmt"
+	"time"
+)
+
+// explain says why a worker's process is no more, for a person.
+func (w *member) explain() *failure {
+	f := &failure{stage: "run", end: w.end}
+	if w.end != nil {
+		f.lines = w.end.lines
+	}
+	since := func(t time.Time) string { return time.Since(t).Round(time.Millisecond).String() }
+	switch {
+	case w.unborn != nil:
+		return w.unborn
+	case w.notReady:
+		f.stage, f.reason = "ready", w.lateness()
+	case w.onlineAt.IsZero():
+		f.stage = "ready"
+		f.reason = fmt.Sprintf("%s %s after its start, before it was ready", w.howEnded(), since(w.spawnedAt))
+	case w.m.Failed:
+		f.stage = "soak"
+		f.reason = fmt.Sprintf("%s %s after it was ready, within its soak", w.howEnded(), since(w.onlineAt))
+	default:
+		f.reason = fmt.Sprintf("%s %s after it was ready", w.howEnded(), since(w.onlineAt))
+	}
+	return f
+}
+
+// lateness says what a worker was waited for in vain.
+func (w *member) lateness() string {
+	s := w.gen.spec
+	waited := "listened"
+	if s.WaitReady {
+		waited = "said ready"
+	}
+	text := fmt.Sprintf("not ready: it has not %s within %s (listen_timeout)", waited, s.ListenTimeout)
+	if w.said != "" {
+		text += fmt.Sprintf("; its last status was %q", w.said)
+	}
+	return text
+}
+
+// howEnded is the end of the process in hand: "ended with exit code 3".
+func (w *member) howEnded() string {
+	if w.end == nil {
+		return "ended"
+	}
+	return "ended with " + w.end.how
+}

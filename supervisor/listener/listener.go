@@ -1,0 +1,164 @@
+// Package listener opens, holds, names and hands out the listening sockets of
+// all apps, and answers the bind and listen calls of their workers, so that
+// any server shares its sockets with its successor unmodified.
+//
+// Invariants:
+//   - one goroutine owns the table of sockets and decides; it makes only
+//     system calls that can't block. Reading a worker's memory, looking
+//     through /proc, stat and unlink happen in the one goroutine that reads
+//     this worker's notifications, so a slow or hostile worker delays itself;
+//   - a socket is held from listen(2) on. Between bind and listen it is a
+//     candidate, and of a candidate no copy is kept: a socket that is closed,
+//     or connects from its source port, is its worker's alone, and its FIN
+//     leaves at once;
+//   - a held socket outlives its workers. It is closed by Release and Retain,
+//     and when the very worker that brought it has closed it again (programs
+//     that look for a free port);
+//   - nothing about an address is normalised: what covers what is decided by
+//     the kernel's EADDRINUSE;
+//   - O_NONBLOCK of a held socket is set when a newcomer wants it and never
+//     cleared: it belongs to every process that has the socket;
+//   - what a worker can make grow has a limit with a name.
+//
+// Unix sockets that the app's file does not declare are best effort: they are
+// held from listen on, and a second worker that binds the path while its file
+// is still there gets the held socket. A program that unlinks the path first
+// (most do) makes a socket of its own there, as it does without a supervisor,
+// and the former one is let go at its listen: what then waits in the former
+// one's queue is served by its workers if they live, and lost otherwise.
+// Declared ones lose nothing, since there unlink is answered without being done.
+package listener
+
+// Limits on what one worker can cause.
+const (
+	// maxSockets is how many undeclared sockets of one worker are held.
+	maxSockets = 256
+	// maxCandidates is how many sockets between bind and listen are
+	// remembered of one worker; the oldest is forgotten.
+	maxCandidates = 64
+	// maxListeners is how many processes of one worker are remembered as
+	// listening on one socket (servers that fork anew for ever).
+	maxListeners = 64
+	// maxFacts is how many facts of one worker may come at once, and
+	// factsPerSecond how many after that; the others are not told.
+	maxFacts       = 64
+	factsPerSecond = 20
+	// maxLooks is how many EADDRINUSE of one worker have their holder looked
+	// up in /proc at once, and looksPerSecond how many after that.
+	maxLooks       = 8
+	looksPerSecond = 1
+)
+
+// minBacklog is what declared sockets ask for at least; the kernel cuts it to
+// net.core.somaxconn.
+const minBacklog = 511
+
+// Store keeps descriptors beyond the life of this process (systemd's or the
+// keeper's FDSTORE). Both are called by the goroutine that owns the table, in
+// the order of events: Push before the worker learns that it listens. They
+// must not wait for a worker.
+type Store interface {
+	// Push gives a copy of fd to the store under name; fd stays the caller's.
+	Push(name string, fd int) error
+	// Remove drops what Push stored.
+	Remove(name string) error
+}
+
+// Config is what a Table needs of others.
+type Config struct {
+	// Store may be nil: nothing is stored then.
+	Store Store
+	// Facts gets every fact, in order, from the goroutine that owns the
+	// table and before the worker gets its answer. It must not block, and
+	// must not call the Table.
+	Facts func(Fact)
+}
+
+// Worker is a worker as the table knows it.
+type Worker struct {
+	ID   uint64 // daemon-wide, never reused
+	App  string
+	Slot int
+	PID  int // its main process
+}
+
+// Declared is a socket that the app's file asks for.
+type Declared struct {
+	// Network is "tcp" or "unix".
+	Network string
+	// Address is "127.0.0.1:3000", "[::1]:3000", ":3000" (the wildcard of
+	// both families) or "localhost:3000", or an absolute path.
+	Address string
+	// Name is the descriptor's name for LISTEN_FDNAMES, may be empty.
+	Name string
+	// Mode is the permission of a unix socket's file; 0 takes what the umask
+	// of the first worker that binds it gives.
+	Mode uint32
+}
+
+// File is a declared socket as it is passed to a worker. FD stays the table's
+// and must not be closed.
+type File struct {
+	FD   int
+	Name string
+	Addr string
+}
+
+// Socket describes a held socket.
+type Socket struct {
+	Addr      string // tcp://127.0.0.1:3000, tcp://[::]:3000, unix:/path
+	Inode     uint64
+	Workers   []uint64 // those alive that called listen on it, ascending
+	Declared  bool
+	Listening bool // false after a failed second listen(2)
+}
+
+// Fact is what happened to a socket.
+type Fact interface{ fact() }
+
+type (
+	// Bound says that a worker's bind(2) was answered with success.
+	Bound struct {
+		Worker    uint64
+		App, Addr string
+	}
+	// Listening says that a process of a worker called listen(2) on a held
+	// socket, told once for each process and socket.
+	Listening struct {
+		Worker    uint64
+		App, Addr string
+		PID       int // the process (tgid) that called listen
+	}
+	// Hung says that somebody called shutdown(2) on a held socket, which
+	// stops it for everybody. It listens again already, unless Err says why
+	// not. Worker is a guess, 0 if there is none.
+	Hung struct {
+		App, Addr string
+		Worker    uint64
+		Err       error
+	}
+	// Refused says that a worker got an error, and who has the address: an
+	// app's name, or a process's pid and command.
+	Refused struct {
+		Worker    uint64
+		App, Addr string
+		Holder    string
+		Err       error
+	}
+	// Unavailable says why the sockets of an app can't be shared by the
+	// interceptor, once for an app and reason.
+	Unavailable struct {
+		Worker         uint64
+		App            string
+		Reason, Remedy string
+	}
+	// Closed says that a held socket was closed by us.
+	Closed struct{ App, Addr string }
+)
+
+func (Bound) fact()       {}
+func (Listening) fact()   {}
+func (Hung) fact()        {}
+func (Refused) fact()     {}
+func (Unavailable) fact() {}
+func (Closed) fact()      {}

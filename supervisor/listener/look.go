@@ -1,0 +1,173 @@
+package listener
+
+import (
+	"bufio"
+	"encoding/hex"
+	"encoding/binary"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// look marks those of the suspects that a process other than ours has open.
+// The process first is looked at first, since it mostly has them all. Our
+// parent is passed over: the keeper or systemd, which store what we hold.
+func (all suspects) look(first int) {
+	missing := len(all)
+	if first > 0 {
+		missing -= all.lookAt(strconv.Itoa(first))
+	}
+	if missing == 0 {
+		return
+	}
+	self, parent := strconv.Itoa(os.Getpid()), strconv.Itoa(os.Getppid())
+	for _, pid := range processes() {
+		if pid == self || pid == parent {
+			continue
+		}
+		if missing -= all.lookAt(pid); missing == 0 {
+			return
+		}
+	}
+}
+
+// lookAt marks what one process has open, and counts what was not known yet.
+func (all suspects) lookAt(pid string) (found int) {
+	for _, fd := range names("/proc/" + pid + "/fd") {
+		link, err := os.Readlink("/proc/" + pid + "/fd/" + fd)
+		if err != nil {
+			continue
+		}
+		inode, ok := socketInode(link)
+		if s := all[inode]; ok && s != nil && !s.open {
+			s.open = true
+			found++
+		}
+	}
+	return found
+}
+
+// processes are the names in /proc that are numbers.
+func processes() (pids []string) {
+	for _, name := range names("/proc") {
+		if name[0] >= '0' && name[0] <= '9' {
+			pids = append(pids, name)
+		}
+	}
+	return pids
+}
+
+// names lists a folder, as far as it can be read.
+func names(dir string) []string {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	list, _ := f.Readdirnames(-1)
+	return list
+}
+
+// findHolder names the process that listens where k can't be bound, as "pid
+// 123 (nginx)". The tables are those of the network namespace of the process
+// that proc (/proc/PID) is about.
+func findHolder(proc string, k key) string {
+	const unknown = "another process"
+	inodes := map[uint64]bool{}
+	for _, name := range [...]string{"tcp", "tcp6"} {
+		collectHolders(proc+"/net/"+name, k, inodes)
+	}
+	return ownerOf(inodes, unknown)
+}
+
+// ownerOf names a process that has one of the sockets open.
+func ownerOf(inodes map[uint64]bool, unknown string) string {
+	if len(inodes) == 0 {
+		return unknown
+	}
+	for _, pid := range processes() {
+		for _, fd := range names("/proc/" + pid + "/fd") {
+			link, _ := os.Readlink("/proc/" + pid + "/fd/" + fd)
+			if inode, ok := socketInode(link); ok && inodes[inode] {
+				return "pid " + pid + " (" + command(pid) + ")"
+			}
+		}
+	}
+	return unknown
+}
+
+func command(pid string) string {
+	b, _ := os.ReadFile("/proc/" + pid + "/comm")
+	return strings.TrimSpace(string(b))
+}
+
+// collectHolders reads /proc/net/tcp or tcp6 for sockets that listen on an
+// address which k covers, or which covers k (proc_pid_net(5)).
+func collectHolders(file string, k key, inodes map[uint64]bool) {
+	f, err := os.Open(file)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	scanner := bufio.NewScanner(f)
+	for scanner.Scan() {
+		other, inode, ok := parseNetLine(scanner.Text())
+		other.netns = k.netns
+		if ok && (other.covers(k) || k.covers(other)) {
+			inodes[inode] = true
+		}
+	}
+}
+
+// parseNetLine reads a line of /proc/net/tcp or tcp6; ok only for a socket
+// that listens.
+func parseNetLine(line string) (k key, inode uint64, ok bool) {
+	const listening = "0A"
+	fields := strings.Fields(line)
+	if len(fields) < 10 || fields[3] != listening {
+		return k, 0, false
+	}
+	address, port, _ := strings.Cut(fields[1], ":")
+	raw, err := hex.DecodeString(address)
+	if err != nil || len(raw) != 4 && len(raw) != 16 {
+		return k, 0, false
+	}
+	// Each four bytes are written as one number of this machine.
+	for i := 0; i < len(raw); i += 4 {
+		binary.NativeEndian.PutUint32(k.addr[i:], binary.BigEndian.Uint32(raw[i:]))
+	}
+	n, err := strconv.ParseUint(port, 16, 16)
+	if err != nil {
+		return k, 0, false
+	}
+	k.port, k.family = uint16(n), unix.AF_INET
+	if len(raw) == 16 {
+		k.family = unix.AF_INET6
+	}
+	inode, err = strconv.ParseUint(fields[9], 10, 64)
+	return k, inode, err == nil
+}
+
+// findUnixHolder names the process that listens on a path.
+func findUnixHolder(path string) string {
+	const unknown = "a live server"
+	f, err := os.Open("/proc/net/unix")
+	if err != nil {
+		return unknown
+	}
+	defer f.Close()
+	inodes := map[uint64]bool{}
+	scanner := bufio.NewScanner(f)
+	for scanner.Scan() {
+		// Num RefCount Protocol Flags Type St Inode Path
+		fields := strings.SplitN(strings.Join(strings.Fields(scanner.Text()), " "), " ", 8)
+		if len(fields) == 8 && fields[7] == path {
+			if inode, err := strconv.ParseUint(fields[6], 10, 64); err == nil {
+				inodes[inode] = true
+			}
+		}
+	}
+	return ownerOf(inodes, unknown)
+}

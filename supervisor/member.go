@@ -1,0 +1,160 @@
+package supervisor
+
+import (
+	"slices"
+	"time"
+
+	"supervisor/supervisor/state"
+	"supervisor/supervisor/worker"
+)
+
+// member is one worker of an app's cluster: a machine bound to a slot and a
+// generation, and what the loop knows of its process.
+type member struct {
+	app  *app
+	key  uint64
+	slot int
+	gen  *generation
+	m    worker.Machine
+
+	fresh    bool   // spawned by the running rollout, going forward
+	back     bool   // spawned by a rollback
+	retiring string // told to leave and to be forgotten when it is gone: why
+	remains  bool   // what is left of the group of a crashed process; no part of the cluster
+
+	settled bool // has been online once, or has failed its first start
+	failure *failure
+
+	// Of the process in hand.
+	id        uint64
+	pid       int
+	spawnedAt time.Time
+	onlineAt  time.Time
+	stopAt    time.Time
+	via       string
+	listens   []string
+	listeners []int // pids that listen on a held socket
+	said      string
+	killed    bool
+	cut       *int // connections open at the stop signal, then at SIGKILL
+	notReady  bool // listen_timeout passed
+
+	unborn *failure // why it could not be spawned
+	end    *end     // how it ended
+
+	before *end // how the process before it ended
+	timers [timerKinds]armed
+}
+
+// timerKinds is the size of a member's table of timers, indexed by worker.Kind.
+const timerKinds = len(worker.Kinds)
+
+// armed is one timer; seq tells its firing from that of one it replaced.
+type armed struct {
+	timer *time.Timer
+	seq   uint64
+	at    time.Time
+}
+
+// end is how a process ended.
+type end struct {
+	code, signal int
+	how          string
+	lines        []string
+}
+
+// failure is why a worker did not come up.
+type failure struct {
+	stage  string // spawn stage, ready, soak, run
+	reason string
+	lines  []string
+	end    *end
+}
+
+func (w *member) disarm(k worker.Kind) {
+	if t := w.timers[k].timer; t != nil {
+		t.Stop()
+		w.timers[k].timer = nil
+	}
+}
+
+func (w *member) disarmAll() {
+	for k := range w.timers {
+		w.disarm(worker.Kind(k))
+	}
+}
+
+// arm starts a timer that carries the incarnation it belongs to.
+func (l *Loop) arm(w *member, k worker.Kind, after time.Duration) {
+	w.disarm(k)
+	msg := timerMsg{w: w, kind: k, inc: w.m.Inc, seq: l.key()}
+	w.timers[k] = armed{
+		timer: time.AfterFunc(after, func() { l.send(msg) }),
+		seq:   msg.seq,
+		at:    time.Now().Add(after),
+	}
+}
+
+// add creates a worker of a generation in a slot; it is down until it is started.
+func (l *Loop) add(a *app, g *generation, slot int) *member {
+	w := &member{app: a, key: l.key(), slot: slot, gen: g}
+	w.m.Policy = policy(g.spec)
+	a.members = append(a.members, w)
+	return w
+}
+
+// policy is what the machine needs of a spec.
+func policy(s state.Spec) worker.Policy {
+	return worker.Policy{
+		ListenTimeout: s.ListenTimeout,
+		Soak:          s.Soak,
+		PreDrain:      s.PreDrain,
+		KillTimeout:   s.KillTimeout,
+		Force:         s.Reload.Force,
+		Shed:          s.Mode == state.Cluster,
+		AutoRestart:   s.AutoRestart,
+		StopExitCodes: s.StopExitCodes,
+		MinUptime:     s.MinUptime,
+		MaxRestarts:   s.MaxRestarts,
+		RestartDelay:  s.RestartDelay,
+		ExpBackoff:    s.ExpBackoff,
+	}
+}
+
+// infers reports whether living for min_uptime has to stand for readiness: where
+// listening can't be seen, or nobody of the app ever listened (DESIGN section 5).
+func (w *member) infers() bool {
+	s := w.gen.spec
+	if s.WaitReady {
+		return false
+	}
+	if s.Mode == state.Fork || !s.Intercept || w.app.unseen {
+		return true
+	}
+	for _, g := range w.app.gens {
+		if len(g.served) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// serves reports whether listening on addr makes the worker ready: an address that
+// its predecessors served, or any where the program's world has changed.
+func (w *member) serves(addr string) bool {
+	for _, g := range []*generation{w.gen, w.app.current()} {
+		if g != nil && len(g.served) > 0 && state.SameProgram(g.spec, w.gen.spec) {
+			return g.served[addr]
+		}
+	}
+	return true
+}
+
+func (w *member) addListener(pid int, addr string) {
+	if !slices.Contains(w.listeners, pid) {
+		w.listeners = append(w.listeners, pid)
+	}
+	if !slices.Contains(w.listens, addr) {
+		w.listens = append(w.listens, addr)
+	}
+}

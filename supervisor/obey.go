@@ -1,0 +1,246 @@
+package supervisor
+
+import (
+	"fmt"
+	"slices"
+
+	"supervisor/supervisor/state"
+	"supervisor/supervisor/worker"
+)
+
+// obey begins one command; the reply comes when it is over. It returns the app.
+func (l *Loop) obey(cmd Command, reply chan<- Outcome) *app {
+	a := l.find(cmd.app())
+	if put, ok := cmd.(Put); ok {
+		return l.put(a, put, reply)
+	}
+	if a == nil {
+		reply <- Outcome{Err: fmt.Errorf("cannot find %q: %w", cmd.app(), errUnknown)}
+		return nil
+	}
+	switch cmd := cmd.(type) {
+	case StartApp:
+		l.startApp(a, reply)
+	case ReloadApp:
+		if cmd.Env != nil {
+			a.env = cmd.Env
+		}
+		l.reload(a, a.spec, a.env, reply)
+	case RestartApp:
+		l.restart(a, reply)
+	case StopApp:
+		l.stop(a, "stopped")
+		a.wait(opStop, WasStopped, reply)
+	case DeleteApp:
+		l.stop(a, "deleted")
+		a.deleting = true
+		a.wait(opStop, Deleted, reply)
+	case ScaleApp:
+		l.scale(a, cmd.To, reply)
+	case SignalApp:
+		for _, w := range a.members {
+			if w.pid > 0 && w.m.State.Alive() && !w.remains {
+				l.world.Signal(w.id, cmd.Signal)
+			}
+		}
+		reply <- Outcome{Action: Signalled}
+	case ResetApp:
+		a.restarts = 0
+		for _, w := range a.members {
+			w.m.Restarts, w.m.Unstable = 0, 0
+		}
+		reply <- Outcome{Action: WasReset}
+	}
+	return a
+}
+
+// put makes an app what its spec says.
+func (l *Loop) put(a *app, p Put, reply chan<- Outcome) *app {
+	if a == nil {
+		return l.register(p, reply)
+	}
+	if p.Env == nil {
+		p.Env = a.env
+	}
+	a.envName = p.EnvName
+	if a.want == state.Down {
+		if p.Replace || !p.Spec.AutoStart {
+			a.take(p.Spec, p.Env)
+			reply <- Outcome{Action: WasStopped}
+			return a
+		}
+		l.begin(a, p.Spec, p.Env, reply)
+		return a
+	}
+	if !p.Replace && !a.busy() && !a.alive() {
+		l.begin(a, p.Spec, p.Env, reply)
+		return a
+	}
+	against := a.spec
+	if a.roll != nil && !p.Replace {
+		against = a.roll.spec
+	} else if a.starting != nil && !p.Replace {
+		against = a.starting.spec
+	}
+	changed := state.Diff(against, p.Spec)
+	sameEnv := slices.Equal(a.env, p.Env)
+	switch {
+	case p.Replace || !sameEnv:
+		l.reload(a, p.Spec, p.Env, reply)
+	case len(changed) == 0 && a.roll != nil:
+		a.wait(opRoll, Reloaded, reply)
+	case len(changed) == 0 && a.starting != nil:
+		a.wait(opStart, Started, reply)
+	case len(changed) == 0:
+		a.spec.File = p.Spec.File
+		l.startApp(a, reply)
+	case len(changed) == 1 && changed[0] == "instances" && !a.busy():
+		a.spec.Instances = p.Spec.Instances
+		a.current().spec.Instances = p.Spec.Instances
+		l.scale(a, p.Spec.Instances, reply)
+	default:
+		l.reload(a, p.Spec, p.Env, reply)
+	}
+	return a
+}
+
+// busy reports whether a start or a rollout is under way.
+func (a *app) busy() bool { return a.starting != nil || a.roll != nil }
+
+// take makes a spec the app's own, without running it.
+func (a *app) take(spec state.Spec, env []string) {
+	if spec.Instances != a.spec.Instances {
+		a.count = spec.Instances
+	}
+	a.spec, a.env = spec, env
+}
+
+func (l *Loop) register(p Put, reply chan<- Outcome) *app {
+	a := &app{name: p.Spec.Name, spec: p.Spec, env: p.Env, envName: p.EnvName,
+		count: p.Spec.Instances, gens: map[int]*generation{}}
+	l.apps = append(l.apps, a)
+	if !p.Spec.AutoStart {
+		reply <- Outcome{Action: Registered}
+		return a
+	}
+	l.begin(a, p.Spec, p.Env, reply)
+	return a
+}
+
+// begin starts an app from nothing, once whatever is left of it is gone.
+func (l *Loop) begin(a *app, spec state.Spec, env []string, reply chan<- Outcome) {
+	a.supersede("started again", opStop)
+	a.want, a.deleting = state.Up, false
+	a.starting = &starting{spec: spec, env: env}
+	a.wait(opStart, Started, reply)
+}
+
+func (l *Loop) prepareStart(a *app) {
+	a.starting.token = l.key()
+	a.holding = true
+	l.world.Prepare(PrepareOrder{App: a.name, Gen: a.last + 1, Token: a.starting.token,
+		Spec: a.starting.spec, Env: a.starting.env})
+}
+
+func (l *Loop) startPrepared(a *app, f Prepared) {
+	s := a.starting
+	a.starting = nil
+	if f.Err != nil {
+		a.answer(func(o *op) bool { return o.kind == opStart }, func(*op) Outcome {
+			return Outcome{Err: fmt.Errorf("cannot start %s: %w", a.name, unprepared(f)), Details: f.Lines}
+		})
+		if a.last == 0 { // it has never run: as if it had not been asked for
+			a.want, a.deleting = state.Down, true
+		} else if !a.alive() {
+			a.want = state.Down
+		}
+		return
+	}
+	a.take(s.spec, s.env)
+	for _, w := range slices.Clone(a.members) {
+		a.remove(w)
+	}
+	g := a.adopt(s.spec, f)
+	a.cur = g.n
+	a.prune()
+	for slot := range a.count {
+		l.step(l.add(a, g, slot), worker.Event{Kind: worker.Start})
+	}
+}
+
+// startApp starts what is down; what runs is left alone.
+func (l *Loop) startApp(a *app, reply chan<- Outcome) {
+	switch {
+	case a.starting != nil:
+		a.wait(opStart, Started, reply)
+		return
+	case a.want == state.Down || !a.busy() && !a.alive():
+		l.begin(a, a.spec, a.env, reply)
+		return
+	}
+	action := Unchanged
+	for _, w := range a.members {
+		if w.retiring == "" && !w.remains && !w.m.Trial && (w.m.State == state.Exited || w.m.State == state.Errored) {
+			w.settled, w.failure, action = false, nil, Started
+			l.step(w, worker.Event{Kind: worker.Start})
+		}
+	}
+	a.wait(opStart, action, reply)
+}
+
+// stop takes an app down; whatever else was asked of it is void.
+func (l *Loop) stop(a *app, by string) {
+	a.want, a.starting = state.Down, nil
+	a.supersede(by, opStart, opScale)
+	if a.roll != nil {
+		l.abandon(a, by)
+	}
+	for _, w := range slices.Clone(a.members) {
+		l.step(w, worker.Event{Kind: worker.Stop})
+	}
+	l.publish(state.Event{Kind: state.EventApp, App: a.name, Text: by})
+}
+
+// scale sets the number of workers; a rollout under way goes on with it.
+func (l *Loop) scale(a *app, to int, reply chan<- Outcome) {
+	action := Scaled
+	if a.count == to {
+		action = Unchanged
+	}
+	a.count = to
+	if a.roll != nil {
+		a.roll.scaled(to)
+		a.wait(opScale, action, reply)
+		return
+	}
+	if a.starting != nil {
+		a.wait(opScale, action, reply)
+		return
+	}
+	if a.want == state.Down || a.current() == nil {
+		reply <- Outcome{Action: action}
+		return
+	}
+	l.fill(a)
+	a.wait(opScale, action, reply)
+}
+
+// fill makes the slots of an app match its count outside a rollout.
+func (l *Loop) fill(a *app) {
+	for _, w := range slices.Clone(a.members) {
+		if w.slot >= a.count && w.retiring == "" {
+			l.retire(w, "scale")
+		}
+	}
+	for slot := range a.count {
+		if !slices.ContainsFunc(a.in(slot), func(w *member) bool { return w.retiring == "" }) {
+			l.step(l.add(a, a.current(), slot), worker.Event{Kind: worker.Start})
+		}
+	}
+}
+
+// retire tells one worker to leave and to be forgotten when it is gone.
+func (l *Loop) retire(w *member, why string) {
+	w.retiring = why
+	l.step(w, worker.Event{Kind: worker.Stop})
+}

@@ -1,0 +1,145 @@
+package supervisor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"syscall"
+	"time"
+
+	"supervisor/signals"
+	"supervisor/supervisor/rollout"
+	"supervisor/supervisor/state"
+)
+
+// results are the planner's results in the receipt's words.
+var results = [...]string{
+	rollout.Running:    state.Interrupted,
+	rollout.Complete:   state.Complete,
+	rollout.RolledBack: state.RolledBack,
+	rollout.Failed:     state.Failed,
+}
+
+// errNotComplete is the end of a reload that did not do what was asked.
+type errNotComplete struct{ app, result, reason string }
+
+func (e errNotComplete) Error() string {
+	return fmt.Sprintf("cannot reload %s: %s (%s)", e.app, e.reason, e.result)
+}
+
+func (r *roll) row(slot int) *state.WorkerReceipt {
+	row := r.rows[slot]
+	if row == nil {
+		row = &state.WorkerReceipt{Slot: slot, LastLines: []string{}}
+		r.rows[slot] = row
+	}
+	return row
+}
+
+// receipt is what the rollout has done until now.
+func (r *roll) receipt(a *app, result string) *state.Receipt {
+	rec := &state.Receipt{
+		Name: a.name, Result: result, FromGeneration: r.rec.From, ToGeneration: r.rec.To,
+		StartedAt: r.began.UTC(), DurationMS: time.Since(r.began).Milliseconds(),
+		Reason: r.rec.Reason, ConnectionsCut: r.cut, Workers: []state.WorkerReceipt{},
+	}
+	if rec.ToGeneration == 0 {
+		rec.ToGeneration = rec.FromGeneration
+	}
+	if len(r.drops) == 2 && r.drops[0].Count != nil && r.drops[1].Count != nil {
+		n := max(0, *r.drops[1].Count-*r.drops[0].Count)
+		rec.QueueDrops = &n
+	}
+	for _, slot := range slices.Sorted(maps.Keys(r.rows)) {
+		row := *r.rows[slot]
+		row.SlotRuns = a.runs(slot)
+		rec.Workers = append(rec.Workers, row)
+	}
+	return rec
+}
+
+// runs returns the generation that a slot runs: of an online worker that stays,
+// else of any that stays, 0 for none.
+func (a *app) runs(slot int) int {
+	gen := 0
+	for _, w := range a.in(slot) {
+		if w.retiring == "" && (gen == 0 || w.m.State == state.Online) {
+			gen = w.gen.n
+		}
+	}
+	return gen
+}
+
+func (l *Loop) noteSpawned(w *member) {
+	if r := w.app.roll; r != nil && w.fresh {
+		r.row(w.slot).NewPID = w.pid
+	}
+}
+
+func (l *Loop) noteReady(w *member) {
+	if r := w.app.roll; r != nil && w.fresh {
+		ms := w.onlineAt.Sub(w.spawnedAt).Milliseconds()
+		row := r.row(w.slot)
+		row.ReadyMS, row.ReadyBy = &ms, w.readyBy()
+	}
+}
+
+// readyBy names the sign that a worker was ready by, for a person.
+func (w *member) readyBy() string {
+	if w.via == "" {
+		return "inferred"
+	}
+	return w.via
+}
+
+// noteFailed fills the new worker's part of a row.
+func (l *Loop) noteFailed(w *member, f *failure) {
+	r := w.app.roll
+	if r == nil || !w.fresh {
+		return
+	}
+	row := r.row(w.slot)
+	row.Stage, row.LastLines = f.stage, f.lines
+	if row.LastLines == nil {
+		row.LastLines = []string{}
+	}
+	if w.end != nil {
+		row.NewExitCode, row.NewSignal = w.end.status()
+	}
+	r.lines = f.lines
+}
+
+// noteGone fills the old worker's part of a row: one that was told to leave and did.
+func (l *Loop) noteGone(w *member) {
+	r := w.app.roll
+	if r == nil || w.retiring == "" {
+		return
+	}
+	if w.end != nil && w.cut != nil && (w.killed || w.end.signal != 0 || w.end.code != 0) {
+		r.cut += *w.cut
+	}
+	if w.fresh || w.retiring == "scale" {
+		return
+	}
+	row := r.row(w.slot)
+	row.OldPID, row.Killed = w.pid, w.killed
+	if w.killed {
+		row.OpenAtKill = w.cut
+	}
+	if !w.stopAt.IsZero() {
+		ms := time.Since(w.stopAt).Milliseconds()
+		row.DrainMS = &ms
+	}
+	if w.end != nil {
+		row.ExitCode, row.Signal = w.end.status()
+	}
+}
+
+// status tells an exit code apart from a death by signal.
+func (e *end) status() (*int, string) {
+	if e.signal != 0 {
+		return nil, signals.Name(syscall.Signal(e.signal))
+	}
+	code := e.code
+	return &code, ""
+}

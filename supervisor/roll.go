@@ -1,0 +1,336 @@
+package supervisor
+
+import (
+	"slices"
+	"time"
+
+	"supervisor/supervisor/rollout"
+	"supervisor/supervisor/state"
+	"supervisor/supervisor/worker"
+)
+
+// roll is one rollout under way: the planner's record, and what its receipt will say.
+type roll struct {
+	rec    rollout.Record
+	spec   state.Spec // becomes the app's when the rollout is complete
+	env    []string
+	token  uint64      // of the Prepare under way
+	target *generation // nil until it is prepared
+
+	instances int // what is planned with: nothing is scaled down before it is complete
+	wanted    int // the count when it is complete
+	spawned   bool
+	over      bool // the result is there; the last of the old is waited for
+
+	began time.Time
+	rows  map[int]*state.WorkerReceipt
+	cut   int
+	drops []Dropped // at the beginning, at the end
+	lines []string  // of what failed
+}
+
+// reload replaces every worker of an app by one of a new generation.
+func (l *Loop) reload(a *app, spec state.Spec, env []string, reply chan<- Outcome) {
+	switch {
+	case a.want == state.Down:
+		a.take(spec, env)
+		reply <- Outcome{Action: WasStopped}
+		return
+	case a.starting != nil: // nothing runs yet: start the newer one instead
+		a.starting = &starting{spec: spec, env: env}
+		a.wait(opStart, Started, reply)
+		return
+	case a.roll != nil && a.roll.joins(spec, env):
+		a.wait(opRoll, Reloaded, reply)
+		return
+	}
+	r := l.newRoll(a, rollout.Reload, spec, env)
+	a.wait(opRoll, Reloaded, reply)
+	r.token = l.key()
+	a.holding = true
+	l.world.Prepare(PrepareOrder{App: a.name, Gen: a.last + 1, Token: r.token, Spec: spec, Env: env})
+}
+
+// restart replaces every worker by one of the same generation, slot by slot.
+func (l *Loop) restart(a *app, reply chan<- Outcome) {
+	if a.want == state.Down || !a.busy() && !a.alive() || a.starting != nil {
+		l.startApp(a, reply)
+		return
+	}
+	r := l.newRoll(a, rollout.Restart, a.spec, a.env)
+	r.target, r.rec.To = a.current(), a.cur
+	a.wait(opRoll, Restarted, reply)
+}
+
+// joins reports whether a second request is served by a rollout: only while it has
+// spawned nothing, since the code on disk may have changed after that.
+func (r *roll) joins(spec state.Spec, env []string) bool {
+	return !r.spawned && !r.over && r.rec.Kind == rollout.Reload &&
+		len(state.Diff(r.spec, spec)) == 0 && slices.Equal(r.env, env)
+}
+
+// newRoll begins a rollout; one under way is superseded, and every slot is replaced
+// again: its workers are old ones now.
+func (l *Loop) newRoll(a *app, kind rollout.Kind, spec state.Spec, env []string) *roll {
+	if a.roll != nil {
+		l.overtake(a)
+	}
+	a.settleMembers()
+	wanted := a.count
+	if spec.Instances != a.spec.Instances {
+		wanted = spec.Instances
+	}
+	r := &roll{
+		spec: spec, env: env, began: time.Now(), wanted: wanted, instances: max(a.count, wanted),
+		rec:  rollout.Record{Kind: kind, From: a.cur, Phase: rollout.Progressing},
+		rows: map[int]*state.WorkerReceipt{},
+	}
+	if wanted < a.count {
+		r.rec.Slots = upTo(wanted)
+	}
+	a.roll = r
+	for slot := range wanted {
+		row := r.row(slot)
+		for _, w := range a.in(slot) {
+			if w.m.State == state.Online {
+				row.OldPID = w.pid
+			}
+		}
+	}
+	l.world.Drops(a.name)
+	l.publish(state.Event{Kind: state.EventReload, App: a.name, What: "begun"})
+	return r
+}
+
+func upTo(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// settleMembers ends what a rollout said of its members: they are just workers now.
+func (a *app) settleMembers() {
+	for _, w := range a.members {
+		w.fresh, w.back, w.m.Trial = false, false, false
+	}
+}
+
+// scaled moves the target of a rollout under way.
+func (r *roll) scaled(to int) {
+	r.instances, r.wanted, r.rec.Slots = to, to, nil
+}
+
+func (l *Loop) rollPrepared(a *app, f Prepared) {
+	r := a.roll
+	r.token = 0
+	if f.Err != nil {
+		r.rec.Result, r.rec.Phase, r.rec.Reason = rollout.RolledBack, rollout.Idle, unprepared(f).Error()
+		r.rec.To, r.lines = r.rec.From, f.Lines
+		row := r.row(0)
+		row.Stage, row.LastLines = f.Stage, f.Lines
+		l.rollOver(a)
+		return
+	}
+	r.target = a.adopt(r.spec, f)
+	r.rec.To = r.target.n
+}
+
+// advance asks the planner until it has nothing more to order.
+func (l *Loop) advance(a *app) {
+	r := a.roll
+	for r.target != nil && !r.over {
+		rec, orders := rollout.Plan(a.view())
+		r.rec = rec
+		for _, order := range orders {
+			l.carryOut(a, order)
+		}
+		if rec.Result != rollout.Running {
+			l.rollOver(a)
+			break
+		}
+		if len(orders) == 0 {
+			return
+		}
+	}
+	if r.over {
+		l.finishRoll(a)
+	}
+}
+
+func (l *Loop) carryOut(a *app, order rollout.Order) {
+	switch order := order.(type) {
+	case rollout.Spawn:
+		g := a.gens[order.Gen]
+		w := l.add(a, g, order.Slot)
+		w.fresh, w.back, w.m.Trial = !order.Back, order.Back, !order.Back
+		a.roll.spawned = true
+		l.step(w, worker.Event{Kind: worker.Start})
+	case rollout.Retire:
+		for _, w := range slices.Clone(a.members) {
+			if w.key == order.Key {
+				l.retire(w, order.Why)
+			}
+		}
+	}
+}
+
+// view is what the planner sees of an app.
+func (a *app) view() rollout.View {
+	r, spec := a.roll, a.roll.target.spec
+	v := rollout.View{Record: r.rec, Instances: r.instances, CanRollback: a.canRollback()}
+	if r.rec.Phase == rollout.RollingBack {
+		v.Instances = a.count
+	}
+	v.MaxSurge, v.MaxUnavailable = spec.Reload.MaxSurge.Of(v.Instances), spec.Reload.MaxUnavailable.Of(v.Instances)
+	v.BlueGreen = spec.Reload.BlueGreen
+	switch {
+	case r.rec.Kind == rollout.Restart || spec.Mode == state.Fork:
+		v.MaxSurge, v.MaxUnavailable, v.BlueGreen = 0, 1, false
+	case v.BlueGreen:
+		v.MaxSurge = v.Instances
+	}
+	for _, w := range a.members {
+		if !w.remains {
+			v.Workers = append(v.Workers, w.seen())
+		}
+	}
+	return v
+}
+
+func (w *member) seen() rollout.Worker {
+	s := w.m.State
+	going := w.retiring != "" || s.Going() && w.m.Want == state.Down
+	v := rollout.Worker{
+		Key: w.key, Slot: w.slot, Gen: w.gen.n, New: w.fresh,
+		Online: s == state.Online && !going,
+		Soaked: s == state.Online && w.m.Soaked,
+		Going:  going,
+		Seat:   s.Alive() || s == state.Backoff,
+		Failed: w.m.Failed || s == state.Errored,
+	}
+	if w.fresh {
+		v.Failed = v.Failed || s == state.Exited
+	} else if w.back {
+		v.Failed = v.Failed || w.settled && s != state.Online
+	}
+	if w.failure != nil {
+		v.Reason = w.failure.reason
+	}
+	return v
+}
+
+// canRollback: spawning the generation in force again brings back what ran, where it
+// has real paths of its own or another spec than the new one.
+func (a *app) canRollback() bool {
+	g := a.gens[a.roll.rec.From]
+	if g == nil {
+		return false
+	}
+	t := a.roll.target
+	return len(state.Diff(g.spec, t.spec)) > 0 || g.launch.Path != t.launch.Path ||
+		g.launch.Script != t.launch.Script || g.launch.Dir != t.launch.Dir || g.launch.Built != t.launch.Built
+}
+
+// rollOver: the planner is done. What is left is to see the last of the old go.
+func (l *Loop) rollOver(a *app) {
+	r := a.roll
+	r.over = true
+	if r.rec.Result == rollout.Complete {
+		a.cur, a.spec, a.env, a.count = r.rec.To, r.spec, r.env, r.wanted
+		if r.rec.Kind == rollout.Reload {
+			a.unseen = a.unseen && !r.target.spec.WaitReady
+		}
+	}
+	a.settleMembers()
+	if a.want == state.Up && r.target != nil {
+		l.fill(a)
+	}
+	l.world.Drops(a.name)
+}
+
+// overtake ends a rollout for a newer one: whoever waits for it waits for that.
+func (l *Loop) overtake(a *app) {
+	if a.roll.over {
+		l.closeRoll(a)
+		return
+	}
+	receipt := a.roll.receipt(a, state.Superseded)
+	receipt.Reason = "a newer reload"
+	for _, o := range a.ops {
+		if o.kind == opRoll {
+			o.earlier = receipt
+		}
+	}
+	l.keep(a, *receipt)
+	a.roll = nil
+}
+
+// abandon ends a rollout because the app is stopped or deleted.
+func (l *Loop) abandon(a *app, by string) {
+	if a.roll.over {
+		l.closeRoll(a)
+		return
+	}
+	receipt := a.roll.receipt(a, state.Superseded)
+	receipt.Reason = by
+	l.keep(a, *receipt)
+	a.roll = nil
+	a.settleMembers()
+	a.prune()
+	a.answer(func(o *op) bool { return o.kind == opRoll },
+		func(*op) Outcome { return Outcome{Err: errSuperseded{by}, Receipt: receipt} })
+}
+
+// finishRoll closes a rollout once nobody is on the way out and the drops are known.
+func (l *Loop) finishRoll(a *app) {
+	if len(a.roll.drops) < 2 {
+		return
+	}
+	for _, w := range a.members {
+		if w.retiring != "" && !w.remains {
+			return
+		}
+	}
+	l.closeRoll(a)
+}
+
+// closeRoll writes the receipt, lets go of what nobody needs, answers who waits.
+func (l *Loop) closeRoll(a *app) {
+	r := a.roll
+	receipt := r.receipt(a, results[r.rec.Result])
+	a.roll = nil
+	l.keep(a, *receipt)
+	var ids []uint64
+	declared := slices.Clone(a.spec.Listen)
+	for _, w := range a.members {
+		if w.m.State.Alive() {
+			ids = append(ids, w.id)
+			declared = append(declared, w.gen.spec.Listen...)
+		}
+	}
+	l.world.Retain(a.name, declared, ids)
+	a.prune()
+	a.answer(func(o *op) bool { return o.kind == opRoll }, func(*op) Outcome {
+		out := Outcome{Receipt: receipt, Details: r.lines}
+		if receipt.Result != state.Complete {
+			out.Err = errNotComplete{a.name, receipt.Result, receipt.Reason}
+		}
+		return out
+	})
+}
+
+func (l *Loop) keep(a *app, receipt state.Receipt) {
+	l.world.Keep(receipt)
+	l.publish(state.Event{Kind: state.EventReload, App: a.name, What: receipt.Result, Text: receipt.Reason, Receipt: &receipt})
+}
+
+func (l *Loop) dropped(f Dropped) *app {
+	a := l.find(f.App)
+	if a == nil || a.roll == nil {
+		return nil
+	}
+	a.roll.drops = append(a.roll.drops, f)
+	return a
+}

@@ -1,0 +1,145 @@
+package supervisor
+
+import (
+	"fmt"
+	"time"
+
+	"supervisor/supervisor/state"
+	"supervisor/supervisor/worker"
+)
+
+// step feeds one event to a worker's machine, carries out what it orders, and
+// tells the readers what changed.
+func (l *Loop) step(w *member, e worker.Event) {
+	e.Jitter = jitter()
+	if e.Kind == worker.ReadyTimer && w.m.State == state.Starting {
+		w.notReady = true
+	}
+	before := w.m
+	next, acts := before.Step(e)
+	w.m = next
+	if before.State.Alive() && (next.Inc != before.Inc || !next.State.Alive()) {
+		l.isOver(w) // before a successor takes the place
+	}
+	for _, act := range acts {
+		l.act(w, act)
+	}
+	l.moved(w, before.State, e)
+	if w.retiring != "" && !w.m.State.Alive() && w.m.State != state.Backoff {
+		w.app.remove(w)
+	}
+}
+
+func (l *Loop) act(w *member, act worker.Action) {
+	switch act.Do {
+	case worker.DoSpawn:
+		l.spawn(w)
+	case worker.DoSignal:
+		l.signal(w)
+	case worker.DoKill:
+		w.killed = true
+		l.world.Kill(w.id)
+	case worker.DoArm:
+		l.arm(w, act.Timer, act.After)
+	case worker.DoDisarm:
+		w.disarm(act.Timer)
+	case worker.DoShed:
+		l.shed(w)
+	}
+}
+
+// spawn starts a new process of the worker under a number of its own.
+func (l *Loop) spawn(w *member) {
+	l.lastID++
+	w.id, w.pid = l.lastID, 0
+	w.spawnedAt, w.onlineAt, w.stopAt = time.Now(), time.Time{}, time.Time{}
+	w.via, w.listens, w.listeners, w.said = "", nil, nil, ""
+	w.killed, w.cut, w.notReady, w.unborn = false, nil, false, nil
+	w.before, w.end = w.end, nil
+	w.m.Policy.InferAfter = 0
+	if w.infers() {
+		w.m.Policy.InferAfter = w.gen.spec.MinUptime
+	}
+	l.spawns[w.id] = spawn{w, w.m.Inc}
+	w.app.holding = true
+	l.world.Spawn(SpawnOrder{
+		ID: w.id, App: w.app.name, Slot: w.slot, Gen: w.gen.n, Inc: w.m.Inc,
+		Spec: w.gen.spec, Launch: w.gen.launch,
+	})
+}
+
+func (l *Loop) signal(w *member) {
+	if w.stopAt.IsZero() {
+		w.stopAt = time.Now()
+	}
+	s := w.gen.spec
+	l.world.Stop(StopOrder{
+		ID: w.id, Signal: s.KillSignal, Tree: s.TreeKill, Pids: w.listeners,
+		Message: s.ShutdownWithMessage,
+	})
+}
+
+// shed makes what is left of a crashed worker's group a member of its own, which
+// is ended beside the successor and counts for nothing.
+func (l *Loop) shed(w *member) {
+	rest := &member{
+		app: w.app, key: l.key(), slot: w.slot, gen: w.gen,
+		remains: true, retiring: "crashed", settled: true,
+		id: w.id, pid: w.pid, listeners: w.listeners, spawnedAt: w.spawnedAt,
+	}
+	rest.m = worker.Machine{Policy: w.m.Policy, State: state.Online, Want: state.Up, Inc: w.m.Inc}
+	w.app.members = append(w.app.members, rest)
+	l.spawns[w.id] = spawn{rest, rest.m.Inc}
+	l.step(rest, worker.Event{Kind: worker.Stop})
+}
+
+// moved tells what a step came to, but for ends (isOver).
+func (l *Loop) moved(w *member, before state.State, e worker.Event) {
+	after := w.m.State
+	switch {
+	case e.Kind == worker.Spawned && after == state.Starting:
+		l.tellWorker(w, state.WhatSpawned, "")
+	case e.Kind == worker.SoakTimer && after == state.Online:
+		l.tellWorker(w, state.WhatSoaked, "")
+	case before == after:
+	case after == state.Online:
+		w.onlineAt, w.settled, w.failure = time.Now(), true, nil
+		if e.Kind == worker.ReadyTimer {
+			w.via = "timeout"
+		}
+		l.noteReady(w)
+		l.tellWorker(w, state.WhatReady, w.via)
+	case after == state.Stopping && w.m.Cause == worker.NotReady:
+		l.tellWorker(w, state.WhatFailed, w.lateness())
+	case after == state.Stopping && !w.remains:
+		l.tellWorker(w, state.WhatDraining, w.retiring)
+	case after == state.Killing:
+		l.tellWorker(w, state.WhatKilled, fmt.Sprintf("still alive %s after the stop signal", w.gen.spec.KillTimeout))
+	}
+}
+
+// isOver is for a process that is no more, whatever the policy makes of it.
+func (l *Loop) isOver(w *member) {
+	if w.remains {
+		return
+	}
+	if w.m.State == state.Stopped {
+		l.noteGone(w)
+		l.tellWorker(w, state.WhatGone, w.howEnded())
+		return
+	}
+	f := w.explain()
+	if !w.settled || w.m.State == state.Errored || w.m.Failed {
+		w.failure = f
+	}
+	w.settled = true
+	l.noteFailed(w, f)
+	switch w.m.State {
+	case state.Backoff:
+		l.tellWorker(w, state.WhatBackoff, f.reason)
+	case state.Errored:
+		l.tellWorker(w, state.WhatErrored, fmt.Sprintf("%s; gave up after %d unstable starts", f.reason, w.m.Unstable))
+	default:
+		l.tellWorker(w, state.WhatExited, f.reason)
+	}
+}
