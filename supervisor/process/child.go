@@ -161,8 +161,9 @@ func (c *Child) advance() {
 			c.watch(c.pidFile)
 			return
 		}
-		// Any other error means that somebody else has reaped our child,
-		// which nobody may; its end is true all the same.
+		if err != nil {
+			status = Status{Unknown: true}
+		}
 		c.exited = true
 		members, err := c.members()
 		c.exit <- Exit{Status: status, Left: len(members)}

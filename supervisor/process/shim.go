@@ -3,6 +3,7 @@ package process
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -46,7 +47,7 @@ func ShimMain() {
 		fmt.Fprintf(os.Stderr, "cannot run as exec shim: %v\n", err)
 		os.Exit(ShimExit)
 	}
-	unix.CloseOnExec(o.sock)
+	closeRest(o.sock)
 	path, argv, env := os.Args[2], os.Args[3:], unveilEnv(os.Environ())
 
 	if f := o.prepare(); f != nil {
@@ -66,6 +67,16 @@ func ShimMain() {
 	// has raised for itself, unless setLimit has set one.
 	err = syscall.Exec(path, argv, env)
 	o.fail(&failure{stage: StageExec, errno: errnoOf(err)})
+}
+
+// closeRest makes the socket close-on-exec, and with it every descriptor above
+// the worker's own: what the supervisor itself has inherited from a careless
+// parent, or Go's runtime has opened, is not for the worker. Before Linux 5.11
+// only the socket.
+func closeRest(sock int) {
+	if err := unix.CloseRange(uint(sock), math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		unix.CloseOnExec(sock)
+	}
 }
 
 // prepare does what needs no word from the daemon.

@@ -16,14 +16,19 @@ type Status struct {
 	Code   int
 	Signal int
 	Core   bool // a core was dumped
+	// Unknown: the end is certain, how it came is not, since somebody else has
+	// reaped the process. It passes for a failure.
+	Unknown bool
 }
 
 // Success tells whether the process exited by itself with code 0.
-func (s Status) Success() bool { return s.Code == 0 && s.Signal == 0 }
+func (s Status) Success() bool { return s.Code == 0 && s.Signal == 0 && !s.Unknown }
 
 // String says it as a user reads it: "exit code 3", "killed by SIGSEGV".
 func (s Status) String() string {
 	switch {
+	case s.Unknown:
+		return "unknown exit status"
 	case s.Signal == 0:
 		return fmt.Sprintf("exit code %d", s.Code)
 	case s.Core:
