@@ -1,0 +1,271 @@
+// Package gate is the supervisor's end of readiness: the channels by which one worker says that
+// it is ready, and whatever else it says there. The worker's end is package ready.
+//
+//	READY_FD       a pipe; a line that ends in a newline (as with s6)
+//	NOTIFY_SOCKET  sd_notify(3); a socket of the worker's own, the sender's credentials checked
+//	node ipc       process.send('ready') on NODE_CHANNEL_FD, one JSON value per line
+//
+// Invariants:
+//   - The gate opens once, by the first channel; the end of a channel never opens it.
+//   - Nothing that a worker writes, sends, floods, closes or leaves unread can block the
+//     supervisor, or make it hold more than a named limit. Too much is slowed down, by leaving it
+//     in the kernel; too long is skipped; too many messages are dropped and counted.
+//   - What goes to Node is whole, valid JSON lines: anything else is an uncaught exception in the
+//     worker. So a line once begun is finished before the next, whatever became of its sender.
+//   - Our end of the Node channel is open as long as the Gates are: its end is 'disconnect' in the
+//     worker. The owner calls Close only when the worker is gone.
+//   - No descriptor that a worker passes to us enters our table.
+package gate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/notify"
+)
+
+// readyPipeSize is the READY_FD pipe's size in bytes, one page: a flood then blocks early, and
+// the pages that a user may have in pipes (pipe(7)) are left to the logs.
+const readyPipeSize = 4096
+
+// Config says which channels a worker gets.
+type Config struct {
+	Worker uint64 // the worker's id, repeated in every fact
+
+	FD     bool // READY_FD
+	Notify bool // NOTIFY_SOCKET
+	Node   bool // NODE_CHANNEL_FD
+
+	// Allow tells whether a process may speak for the worker on NOTIFY_SOCKET: is it in the
+	// worker's process group? Compulsory with Notify. pid is 0 for one that our pid namespace
+	// doesn't show, and may be gone already. It is called by a reader and must not block.
+	Allow func(pid int32, uid uint32) bool
+}
+
+// Child is what the worker's process inherits.
+type Child struct {
+	// Files are the worker's ends, close-on-exec here, to be placed in this order on consecutive
+	// descriptors. They belong to the Gates: CloseChild closes them.
+	Files []int
+
+	fixed  []string // variables without a number
+	number []string // the variable that names the descriptor, for each of Files
+}
+
+// Env is what the worker's environment needs, given that Files[0] becomes descriptor base.
+func (c Child) Env(base int) []string {
+	env := append([]string(nil), c.fixed...)
+	for i, name := range c.number {
+		env = append(env, name+"="+strconv.Itoa(base+i))
+	}
+	return env
+}
+
+// Gates are one worker's channels. Start, Quiesce, Resume, Drain, CloseChild and Close are the
+// owner's, one at a time; Send is anybody's at any time.
+type Gates struct {
+	worker  uint64
+	facts   func(Fact)
+	isReady atomic.Bool
+	child   []int
+	readers []*reader
+	stream  []*reader // those of readers that end with the worker's end
+	said    *notified // nil without Notify
+	out     *writer   // nil without Node
+	closers []func() error
+}
+
+// Open creates the channels and reads nothing yet. The caller forks with Child, and then calls
+// CloseChild and Start; a failed fork is followed by Close. facts is called by the readers, from
+// several goroutines, and must not block.
+func Open(cfg Config, facts func(Fact)) (*Gates, Child, error) {
+	g := &Gates{worker: cfg.Worker, facts: facts}
+	var c Child
+	var err error
+	if cfg.FD {
+		err = g.openFD(&c)
+	}
+	if err == nil && cfg.Notify {
+		err = g.openNotify(&c, cfg.Allow)
+	}
+	if err == nil && cfg.Node {
+		err = g.openNode(&c)
+	}
+	if err != nil {
+		g.Close()
+		return nil, Child{}, err
+	}
+	c.Files = append([]int(nil), g.child...)
+	return g, c, nil
+}
+
+func (g *Gates) openFD(c *Child) error {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return fmt.Errorf("cannot open a pipe for READY_FD: %w", err)
+	}
+	unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, readyPipeSize) // a smaller pipe is a wish
+	g.child = append(g.child, p[1])
+	c.number = append(c.number, "READY_FD")
+	// Only our end: the worker's stays blocking, as programs expect of a pipe.
+	file, err := nonblocking(p[0], "READY_FD")
+	if err != nil {
+		return err
+	}
+	l := &readyPipe{g: g, bad: reporter{g: g, channel: ReadyFD}, line: readyLine{max: MaxReadyLine}}
+	return g.addStream(file, l.step, readyPerWindow, &l.bad)
+}
+
+func (g *Gates) openNotify(c *Child, allow func(int32, uint32) bool) error {
+	if allow == nil {
+		return errors.New("cannot open NOTIFY_SOCKET: nobody checks who speaks on it")
+	}
+	socket, err := notify.Listen(fmt.Sprintf("supervisor/%d/", g.worker))
+	if err != nil {
+		return err
+	}
+	g.closers = append(g.closers, socket.Close)
+	g.said = &notified{g: g, socket: socket, allow: allow, bad: reporter{g: g, channel: NotifySocket}}
+	c.fixed = append(c.fixed, "NOTIFY_SOCKET="+socket.Addr())
+	g.readers = append(g.readers, newReader(g.said.receive, socket.SetDeadline, datagramsPerWindow, &g.said.bad))
+	return nil
+}
+
+func (g *Gates) openNode(c *Child) error {
+	p, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return fmt.Errorf("cannot open a channel for Node: %w", err)
+	}
+	g.child = append(g.child, p[1])
+	c.number = append(c.number, "NODE_CHANNEL_FD")
+	// Always said: an inherited "advanced" would change the framing.
+	c.fixed = append(c.fixed, "NODE_CHANNEL_SERIALIZATION_MODE=json")
+	file, err := nonblocking(p[0], "NODE_CHANNEL_FD")
+	if err != nil {
+		return err
+	}
+	if g.out, err = newWriter(file); err != nil {
+		file.Close()
+		return err
+	}
+	n := &nodeChannel{g: g, bad: reporter{g: g, channel: NodeIPC}, ack: g.out.ack, split: splitter{max: MaxLine}}
+	return g.addStream(file, n.step, nodePerWindow, &n.bad)
+}
+
+// addStream takes file over, and reads it by step: one look at the descriptor, EAGAIN when
+// there is nothing.
+func (g *Gates) addStream(file *os.File, step func(fd int) (int, error), perWindow int, bad *reporter) error {
+	g.closers = append(g.closers, file.Close)
+	raw, err := file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("cannot read %s: %w", file.Name(), err)
+	}
+	wait := func() (cost int, err error) {
+		if werr := raw.Read(func(fd uintptr) bool {
+			cost, err = step(int(fd))
+			return err != unix.EAGAIN
+		}); werr != nil {
+			return 0, werr
+		}
+		return cost, err
+	}
+	r := newReader(wait, file.SetReadDeadline, perWindow, bad)
+	g.readers = append(g.readers, r)
+	g.stream = append(g.stream, r)
+	return nil
+}
+
+// nonblocking makes a file of a raw descriptor; non-blocking first, or Go's poller leaves it.
+func nonblocking(fd int, name string) (*os.File, error) {
+	if err := unix.SetNonblock(fd, true); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot read %s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// CloseChild closes our copies of the worker's ends, which have to be closed for the end of a
+// channel to be seen. Call it after the fork.
+func (g *Gates) CloseChild() {
+	for _, fd := range g.child {
+		unix.Close(fd)
+	}
+	g.child = nil
+}
+
+// Start lets the readers run. They end with the worker's end of their channel, or with Close.
+func (g *Gates) Start() { g.Resume() }
+
+// Quiesce returns when no goroutine of the Gates touches a descriptor any more, and no fact
+// comes until Resume. Nothing is closed; what the worker says meanwhile waits in the kernel.
+// Sends wait, too.
+func (g *Gates) Quiesce() {
+	for _, r := range g.readers {
+		r.halt()
+	}
+	if g.out != nil {
+		g.out.halt()
+	}
+	for _, r := range g.readers {
+		r.join()
+	}
+	if g.out != nil {
+		g.out.join()
+	}
+}
+
+// Resume undoes Quiesce. Channels that have ended stay so.
+func (g *Gates) Resume() {
+	for _, r := range g.readers {
+		r.start()
+	}
+	if g.out != nil {
+		g.out.start()
+	}
+}
+
+// Drain is for a worker that has exited: it returns when all that it said has been reported, or
+// with ctx's error, since a process that it left behind may hold its ends open. No fact comes
+// after it. Call it between Start and Close.
+func (g *Gates) Drain(ctx context.Context) error {
+	var err error
+	for _, r := range g.stream {
+		select {
+		case <-r.done:
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		}
+	}
+	g.Quiesce()
+	if g.said != nil {
+		g.said.sweep() // a datagram socket has no end
+	}
+	return err
+}
+
+// Close ends the readers, fails the Sends that wait, and closes every descriptor. A worker that
+// still lives sees the end of its Node channel. It may be called twice, and without Start.
+func (g *Gates) Close() {
+	g.Quiesce()
+	if g.out != nil {
+		g.out.shut()
+	}
+	g.CloseChild()
+	for _, c := range g.closers {
+		c()
+	}
+	g.closers = nil
+}
+
+// open reports Ready, the first time.
+func (g *Gates) open(via Channel) {
+	if g.isReady.CompareAndSwap(false, true) {
+		g.facts(Ready{Worker: g.worker, Via: via})
+	}
+}

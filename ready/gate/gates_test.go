@@ -1,0 +1,245 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func TestChildEnv(t *testing.T) {
+	r := open(t, Config{FD: true, Notify: true, Node: true})
+	env := r.child.Env(5)
+	if len(r.child.Files) != 2 || len(env) != 4 || !slices.Contains(env, "READY_FD=5") ||
+		!slices.Contains(env, "NODE_CHANNEL_FD=6") || !slices.Contains(env, "NODE_CHANNEL_SERIALIZATION_MODE=json") {
+		t.Fatalf("%v for %d files", env, len(r.child.Files))
+	}
+	for _, fd := range r.child.Files {
+		if flags, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); flags&unix.FD_CLOEXEC == 0 {
+			t.Errorf("descriptor %d is not close-on-exec", fd)
+		}
+	}
+	if fl, _ := unix.FcntlInt(uintptr(r.child.Files[0]), unix.F_GETFL, 0); fl&unix.O_NONBLOCK != 0 {
+		t.Error("the worker's end of READY_FD is non-blocking")
+	}
+}
+
+func TestNoChannels(t *testing.T) {
+	r := open(t, Config{})
+	r.CloseChild()
+	r.Start()
+	if err := r.Send(t.Context(), "shutdown"); !errors.Is(err, ErrNoChannel) {
+		t.Fatal(err)
+	}
+	if err := r.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNotifyNeedsAllow(t *testing.T) {
+	if _, _, err := Open(Config{FD: true, Notify: true}, nil); err == nil {
+		t.Fatal("opened a socket that nobody checks")
+	}
+}
+
+func TestReadyFDLine(t *testing.T) {
+	r := open(t, Config{FD: true})
+	w := r.hold(0)
+	r.CloseChild()
+	r.Start()
+	w.WriteString("rea")
+	w.WriteString("dy")
+	r.silent()
+	w.WriteString("\n")
+	r.want(Ready{7, ReadyFD})
+	w.WriteString("ready\nready\n") // not twice
+	w.Close()
+	if err := r.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.silent()
+}
+
+func TestReadyFDEndWithoutLine(t *testing.T) {
+	r := open(t, Config{FD: true})
+	w := r.hold(0)
+	r.CloseChild()
+	r.Start()
+	w.WriteString("ready") // no newline: never ready
+	w.Close()
+	if err := r.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.silent()
+}
+
+func TestReadyFDFlood(t *testing.T) {
+	r := open(t, Config{FD: true})
+	w := r.hold(0)
+	r.CloseChild()
+	r.Start()
+	// A page of the pipe, the two windows after it, and some: the writer is slowed, not stopped.
+	if _, err := w.Write(bytes.Repeat([]byte("x"), 40_000)); err != nil {
+		t.Fatal(err)
+	}
+	r.want(Bad{7, ReadyFD, "a line of more than 4096 bytes, which is not a ready message"})
+	w.WriteString("\n")
+	r.silent()
+	w.WriteString("ready\n")
+	r.want(Ready{7, ReadyFD})
+	if _, err := w.Write(bytes.Repeat([]byte("x\n"), 20_000)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCloseUnderFlood(t *testing.T) {
+	r := open(t, Config{FD: true, Node: true})
+	ends := []*os.File{r.hold(0), r.hold(1)}
+	r.CloseChild()
+	r.Start()
+	done := make(chan error, len(ends))
+	for _, f := range ends {
+		go func() { // ends when our end is closed
+			for {
+				if _, err := f.Write(bytes.Repeat([]byte("x"), 1000)); err != nil {
+					done <- err
+					return
+				}
+			}
+		}()
+	}
+	r.next()
+	r.next() // both have been read
+	r.Close()
+	for range ends {
+		if err := <-done; !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+			t.Error(err)
+		}
+	}
+	r.Close() // twice is harmless
+}
+
+func TestOneReadyInAll(t *testing.T) {
+	r := open(t, Config{FD: true, Node: true})
+	fd, node := r.hold(0), r.hold(1)
+	r.CloseChild()
+	r.Start()
+	node.WriteString("\"ready\"\n")
+	r.want(Ready{7, NodeIPC})
+	fd.WriteString("\n")
+	fd.Close()
+	node.Close()
+	if err := r.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.silent()
+}
+
+func TestQuiesce(t *testing.T) {
+	r := open(t, Config{FD: true, Notify: true, Node: true})
+	fd, node := r.hold(0), r.hold(1)
+	sock := dial(t, r)
+	r.CloseChild()
+	r.Start()
+	for range 20 {
+		r.Quiesce()
+		node.WriteString("1\n")
+		sock.Write([]byte("WATCHDOG=1"))
+		r.silent() // nothing reads any more
+		r.Resume()
+		got := []Fact{r.next(), r.next()}
+		if _, ok := got[0].(Message); !ok {
+			slices.Reverse(got)
+		}
+		if m, ok := got[0].(Message); !ok || string(m.JSON) != "1" || got[1] != (Watchdog{Worker: 7}) {
+			t.Fatalf("got %v", got)
+		}
+	}
+	r.Quiesce()
+	r.Quiesce()
+	fd.WriteString("\n")
+	fd.Close()
+	node.Close()
+	r.silent()
+	r.Resume()
+	r.want(Ready{7, ReadyFD})
+	if err := r.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.Quiesce() // of channels that have ended
+	r.Resume()
+}
+
+func TestDrainIsBounded(t *testing.T) {
+	r := open(t, Config{FD: true, Notify: true})
+	r.hold(0) // a process left behind holds the end
+	sock := dial(t, r)
+	r.CloseChild()
+	r.Start()
+	r.Quiesce()
+	sock.Write([]byte("STATUS=last words"))
+	r.Resume()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := r.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	r.want(Status{7, "last words"})
+}
+
+func TestBudget(t *testing.T) {
+	b := budget{limit: 10}
+	t0 := time.Now()
+	if d := b.spend(9, t0); d != 0 {
+		t.Errorf("pause %v within the budget", d)
+	}
+	if d := b.spend(5, t0.Add(window/4)); d != window*3/4 {
+		t.Errorf("pause %v, want the rest of the window", d)
+	}
+	if d := b.spend(9, t0.Add(window)); d != 0 {
+		t.Errorf("pause %v in the next window", d)
+	}
+	if d := b.spend(1<<40, t0.Add(5*window)); d != window {
+		t.Errorf("pause %v after one that was too large", d)
+	}
+}
+
+func FuzzReadyLine(f *testing.F) {
+	f.Add([]byte("ready\n"), uint8(3))
+	f.Add([]byte("xxxxxxxxxx\nok\n"), uint8(1))
+	f.Add([]byte("\n"), uint8(1))
+	f.Add([]byte("12345678\n"), uint8(8))
+	f.Fuzz(func(t *testing.T, p []byte, chunk uint8) {
+		const limit = 8
+		want, tooLong := false, 0
+		for line := range strings.SplitAfterSeq(string(p), "\n") {
+			text, ended := strings.CutSuffix(line, "\n")
+			if len(text) > limit {
+				tooLong++
+			} else if ended {
+				want = true
+				break
+			}
+		}
+		l := readyLine{max: limit}
+		opened, long := 0, 0
+		for c := range slices.Chunk(p, int(chunk)+1) {
+			o, g := l.feed(c)
+			if o {
+				opened++
+			}
+			if g {
+				long++
+			}
+		}
+		if want != (opened == 1) || opened > 1 || long > tooLong || (long > 0) != (tooLong > 0) {
+			t.Fatalf("%q by %d: opened %d (want %v), long %d of %d", p, int(chunk)+1, opened, want, long, tooLong)
+		}
+	})
+}
