@@ -95,5 +95,5 @@ func (p *planner) blocked() string {
 				s.n, p.count((*slot).served), p.view.Instances, p.view.MaxUnavailable)
 		}
 	}
-	return "nothing can be replaced"
+	return "cannot replace anything"
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 )
 
 // plan asks the planner, and checks that the answer depends on the view alone and
@@ -219,6 +220,9 @@ func (w *world) checkEnd() error {
 		if b == nil || b.Going {
 			return fmt.Errorf("an untouched worker is gone: %d", key)
 		}
+	}
+	if rec.Slots == nil && strings.Contains(rec.Reason, "cannot") {
+		return errors.New("blocked, although it covers every slot")
 	}
 	return w.checkResult(rec)
 }

@@ -82,8 +82,8 @@ func (k *walk) events() []event {
 			if starts {
 				can("ready", k.ready)
 			}
-			if !k.fair || !starts {
-				if b.New || b.back && !b.Failed {
+			if !starts || !k.fair && (k.bad[b.Gen] || k.pick(4) == 0) {
+				if b.New && !b.soaked || b.back && !b.Failed {
 					can("fail", k.fail)
 				}
 				can("giveUp", k.giveUp)
@@ -92,10 +92,10 @@ func (k *walk) events() []event {
 			if starts {
 				can("soak", k.soak)
 			}
-			if !k.fair || !starts {
+			if !starts || !k.fair && (k.bad[b.Gen] || k.pick(4) == 0) {
 				can("crash", k.fail)
 			}
-		case b.Online && !k.fair:
+		case b.Online && !k.fair && k.pick(4) == 0:
 			can("crash", k.fail)
 			if k.pick(4) == 0 {
 				can("giveUp", k.giveUp)
@@ -139,6 +139,11 @@ func (k *walk) over() {
 	if rec.Result == Complete && rec.Slots == nil && rec.Kind == Reload {
 		k.complete = rec.To
 	}
+	for slot := range k.view.Instances { // what the rollout didn't cover
+		if k.inSlot(slot, func(*body) bool { return true }) == 0 {
+			k.add(Worker{Slot: slot, Gen: k.complete, Seat: true})
+		}
+	}
 }
 
 // play is one history of so many rude steps and as many fair ones as it needs.
@@ -147,17 +152,15 @@ func (k *walk) play(rude int) error {
 		return err
 	}
 	for n := 0; ; n++ {
+		k.fair = n >= rude
 		if k.view.Record.Phase == Idle {
 			k.over()
 			if k.fair {
 				return nil
 			}
 			k.rollout()
-		} else {
-			k.fair = n >= rude
-			if !k.step() && k.fair {
-				return errors.New("nothing can happen any more, and it isn't over")
-			}
+		} else if !k.step() && k.fair {
+			return errors.New("nothing can happen any more, and it isn't over")
 		}
 		if _, err := k.settle(); err != nil {
 			return err
