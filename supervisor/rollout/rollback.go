@@ -9,33 +9,48 @@ func (p *planner) returns() bool {
 }
 
 // rollBack brings each covered slot back to what ran, and ends the rollout when
-// none has anything left to wait for.
+// none has anything left to wait for. It removes before it spawns: the caller may
+// lower Instances to what they were as soon as it sees the phase.
 func (p *planner) rollBack() {
 	settled := len(p.beyond) == 0
 	for _, s := range p.covered() {
-		if s.empty() { // these first: who has nothing needs a seat most
-			if p.room(s) {
-				p.spawnBack(s)
-			}
-			settled = false
-		}
-	}
-	for _, s := range p.covered() {
 		settled = p.restore(s) && s.going == 0 && settled
 	}
+	if len(p.orders) > 0 {
+		return
+	}
+	p.refill((*slot).empty) // these first: who has nothing needs a seat most
+	p.refill(p.wantsBack)
 	if settled && len(p.orders) == 0 {
 		p.rec.Phase, p.rec.Result = Idle, p.outcome()
 	}
 }
 
-// restore orders what one slot needs and reports whether it is as it shall stay.
+// refill spawns what ran before in the chosen slots, ascending.
+func (p *planner) refill(chosen func(*slot) bool) {
+	for _, s := range p.covered() {
+		if chosen(s) && p.room(s) {
+			p.spawnBack(s)
+		}
+	}
+}
+
+// wantsBack reports whether the previous generation is to start beside the
+// successor that replaced it.
+func (p *planner) wantsBack(s *slot) bool {
+	return s.old == nil && s.new != nil && p.returns() &&
+		p.view.MaxSurge > 0 && !slices.Contains(p.rec.Kept, s.n)
+}
+
+// restore orders what is to leave one slot and reports whether it is as it shall
+// stay.
 func (p *planner) restore(s *slot) bool {
 	switch {
 	case s.empty():
 		return false
 	case s.new == nil:
 		return !p.isBack(s) || p.tried(s.old)
-	case s.old != nil && s.new.Failed:
+	case s.new.Failed:
 		p.retireNew(s)
 		return false
 	case s.old == nil:
@@ -60,23 +75,19 @@ func (p *planner) restoreUntouched(s *slot) bool {
 	return false
 }
 
-// restoreReplaced is a slot whose incumbent is gone or going.
+// restoreReplaced is a slot whose incumbent is gone or going. With surge, what ran
+// starts beside the successor; without, the successor leaves first, or stays if the
+// other slots don't allow that.
 func (p *planner) restoreReplaced(s *slot) bool {
 	switch {
-	case s.new.Failed:
-		p.retireNew(s)
+	case p.wantsBack(s):
 		return false
 	case !p.returns() || slices.Contains(p.rec.Kept, s.n):
 		return s.succeeded()
-	case p.view.MaxSurge > 0:
-		if p.room(s) {
-			p.spawnBack(s)
-		}
-		return false
 	case !s.new.Online || p.mayEmpty():
 		p.retireNew(s)
 		return false
-	default: // kept: the other slots don't allow it to stop first
+	default:
 		return s.succeeded()
 	}
 }
