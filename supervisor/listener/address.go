@@ -126,7 +126,7 @@ func parseSockaddr(raw []byte) (k key, path string, ok bool) {
 	return k, "", k.port != 0
 }
 
-// appendSockaddr writes a TCP key as bind(2) takes it.
+// sockaddr writes a TCP key as bind(2) takes it.
 func (k key) sockaddr() []byte {
 	raw := make([]byte, unix.SizeofSockaddrInet6)
 	binary.NativeEndian.PutUint16(raw, k.family)

@@ -26,7 +26,8 @@ type wish struct {
 
 	dev, ino uint64 // AF_UNIX: the file at path, 0 if there is none
 
-	backlog int // listen
+	listens bool // it is a listen
+	backlog int
 
 	looked suspects // what was found open in /proc since the last question
 	looks  int      // how often
@@ -40,9 +41,9 @@ type verdict struct {
 	holder  string     // EADDRINUSE: our app that has the address, else ""
 	refused string     // the address to report as refused, "" for none
 
-	give    *socket // put it over the worker's descriptor
-	copy    int     // a copy to be put, with give; the reader closes it
-	adorn   bool    // with give: its file has to get owner and mode
+	give    *socket    // put it over the worker's descriptor
+	copy    int        // a copy to be put, with give; the reader closes it
+	adorn   bool       // with give: its file has to get owner and mode
 	sibling *candidate // the same with a socket that another process bound
 	look    suspects   // look whether these are open, and ask again
 }
@@ -70,12 +71,9 @@ func (t *Table) bind(w *wish) verdict {
 		return t.grant(s, w, w.addr)
 	}
 	// c. The worker's own socket, bound by us.
-	err := t.bindSocket(w)
-	if err == nil {
-		return verdict{}
-	}
-	if err != unix.EADDRINUSE {
-		return refusal(err)
+	errno := t.bindSocket(w)
+	if errno != unix.EADDRINUSE {
+		return refusal(errno) // 0 among them
 	}
 	// d. What is held by this app covers the address.
 	for _, s := range t.of(func(s *socket) bool { return s.app == w.m.App && s.key.covers(w.key) }) {

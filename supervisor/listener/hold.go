@@ -15,6 +15,7 @@ func (t *Table) hold(s *socket) {
 	s.seq = t.seq
 	s.listening = true
 	s.since = time.Now()
+	s.hangups = newBucket(maxFacts, factsPerSecond)
 	t.sockets[s.key] = s
 	t.inodes[s.inode] = s
 	if t.store != nil {

@@ -2,8 +2,8 @@ package listener
 
 import (
 	"bufio"
-	"encoding/hex"
 	"encoding/binary"
+	"encoding/hex"
 	"os"
 	"strconv"
 	"strings"

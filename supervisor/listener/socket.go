@@ -27,12 +27,13 @@ type socket struct {
 	adorned   bool   // its file has got its owner and mode
 	listening bool
 
-	origin    uint64               // the worker that brought it, 0: us
-	listeners map[uint64][]int     // worker -> its processes that called listen
-	since     time.Time            // when it was held
-	settled   bool                 // it was found open settleTime after that
-	handing   int                  // copies on their way into a worker
-	version   uint64               // +1 for every hand-out
+	origin    uint64           // the worker that brought it, 0: us
+	listeners map[uint64][]int // worker -> its processes that called listen
+	since     time.Time        // when it was held
+	settled   bool             // it was found open settleTime after that
+	hangups   bucket           // how many are told
+	handing   int              // copies on their way into a worker
+	version   uint64           // +1 for every hand-out
 }
 
 // file is the descriptor for the workers of a slot. The policy is `shared`:

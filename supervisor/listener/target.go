@@ -24,7 +24,7 @@ func newTarget(tid int) target { return target{tid: tid, proc: "/proc/" + strcon
 // status is what we need of /proc/TID/status (proc_pid_status(5)).
 type status struct {
 	tgid     int
-	uid, gid int // effective
+	uid, gid int // for files
 	umask    uint32
 }
 
@@ -45,9 +45,9 @@ func parseStatus(b []byte) (st status, err error) {
 		case name == "Tgid" && len(fields) == 1:
 			st.tgid, err = strconv.Atoi(fields[0])
 		case name == "Uid" && len(fields) == 4:
-			st.uid, err = strconv.Atoi(fields[1])
+			st.uid, err = strconv.Atoi(fields[3])
 		case name == "Gid" && len(fields) == 4:
-			st.gid, err = strconv.Atoi(fields[1])
+			st.gid, err = strconv.Atoi(fields[3])
 		case name == "Umask" && len(fields) == 1:
 			var n uint64
 			n, err = strconv.ParseUint(fields[0], 8, 12)

@@ -2,6 +2,7 @@ package listener
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +23,7 @@ const maxHangups = 32
 func (t *Table) watchSocket(s *socket) {
 	err := t.startWatch()
 	if err == nil {
-		event := unix.EpollEvent{Events: unix.EPOLLET & 0xffffffff, Fd: int32(s.fd)}
+		event := unix.EpollEvent{Events: unix.EPOLLET, Fd: int32(s.fd)}
 		err = unix.EpollCtl(t.watch.epfd, unix.EPOLL_CTL_ADD, s.fd, &event)
 	}
 	if err != nil {
@@ -88,11 +89,22 @@ func (t *Table) hangup(fd int, events uint32) {
 		if s.fd != fd {
 			continue
 		}
+		if !hungUp(fd) {
+			return // the number is another socket's by now
+		}
 		err := t.listenAgain(s, minBacklog)
 		if err == nil && s.key.isUnix() {
 			err, s.listening = errUnixShutdown, false
 		}
-		t.facts(Hung{App: s.app, Addr: s.addr, Worker: s.guess(), Err: err})
+		if s.hangups.take(time.Now()) {
+			t.facts(Hung{App: s.app, Addr: s.addr, Worker: s.guess(), Err: err})
+		}
 		return
 	}
+}
+
+func hungUp(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd)}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n == 1 && fds[0].Revents&unix.POLLHUP != 0
 }

@@ -1,0 +1,267 @@
+package listener
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// reader answers the notifications of one worker, one at a time. Its goroutine
+// does whatever may take long.
+type reader struct {
+	t    *Table
+	m    *member
+	fd   int // of the filter; the pump's
+	hand hand
+}
+
+// maxTries limits how often a bind is tried anew because what was in its way
+// has changed.
+const maxTries = 8
+
+func (r *reader) run() { r.m.pump.run(r.poll, r.handle) }
+
+// poll takes a notification into the hand. RECV knows no O_NONBLOCK, so the
+// descriptor is polled first; with one reader it doesn't block then.
+func (r *reader) poll(fd int) readiness {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	for {
+		_, err := unix.Poll(fds, 0)
+		if err == unix.EINTR {
+			continue
+		}
+		if fds[0].Revents&unix.POLLIN == 0 {
+			if err != nil || fds[0].Revents != 0 {
+				return ended // POLLHUP: no process has the filter any more
+			}
+			return nothing
+		}
+		switch err := r.hand.receive(fd); err {
+		case nil:
+			return something
+		case unix.ENOENT: // withdrawn
+		default:
+			return ended
+		}
+	}
+}
+
+// handle answers the notification in hand.
+func (r *reader) handle() {
+	n := r.hand.notification()
+	g := newTarget(int(n.PID))
+	a := proceed
+	switch {
+	case n.NR == unix.SYS_BIND:
+		a = r.bind(g, n)
+	case n.NR == unix.SYS_LISTEN:
+		a = r.listen(g, n)
+	case isUnlink(n.NR):
+		a = r.unlink(g, n)
+	}
+	r.hand.send(r.fd, a)
+}
+
+func (r *reader) valid() bool { return r.hand.valid(r.fd) }
+
+// bind: int fd, const struct sockaddr *, socklen_t.
+func (r *reader) bind(g target, n *notification) answer {
+	length := int32(n.Args[2])
+	if length < 2 || length > unix.SizeofSockaddrAny {
+		return proceed // the kernel's EINVAL
+	}
+	raw, err := g.memory(n.Args[1], make([]byte, length))
+	if err != nil {
+		return r.unreadable(err)
+	}
+	k, path, ok := parseSockaddr(raw)
+	if !ok || len(raw) != int(length) || !r.valid() {
+		return proceed
+	}
+	w, ok := r.take(g, int(int32(n.Args[0])), k.family)
+	if !ok {
+		return proceed
+	}
+	defer func() { unix.Close(w.sock) }()
+	if k.family == unix.AF_UNIX {
+		return r.bindPath(g, w, k, path)
+	}
+	if k.netns, err = g.netns(); err != nil {
+		return proceed
+	}
+	if k.family == unix.AF_INET6 {
+		k.v6only = r.v6only(w, k)
+	}
+	w.key, w.addr, w.raw = k, k.String(), raw
+	if w.own && !r.substitute(g, w) {
+		return proceed
+	}
+	return r.settle(g, w, r.t.bind)
+}
+
+// bindPath is a bind of a unix socket to a path.
+func (r *reader) bindPath(g target, w *wish, k key, path string) answer {
+	p, err := g.locate(unix.AT_FDCWD, path)
+	if err != nil {
+		return proceed // the folder is missing: the kernel says so
+	}
+	w.key = p.key()
+	w.path, w.addr = p.path, "unix:"+p.path
+	w.dev, w.ino = fileOf(p.path)
+	return r.settle(g, w, r.t.bindUnix)
+}
+
+// listen: int fd, int backlog.
+func (r *reader) listen(g target, n *notification) answer {
+	w, ok := r.take(g, int(int32(n.Args[0])), unix.AF_UNSPEC)
+	if !ok {
+		return proceed
+	}
+	defer func() { unix.Close(w.sock) }()
+	w.listens = true
+	if w.backlog = int(int32(n.Args[1])); w.backlog < 0 {
+		w.backlog = r.t.somaxconn // what the kernel makes of it
+	}
+	if sa, err := unix.Getsockname(w.sock); err == nil && !w.own {
+		if sa, ok := sa.(*unix.SockaddrUnix); ok {
+			if p, err := g.locate(unix.AT_FDCWD, sa.Name); err == nil {
+				w.dev, w.ino = fileOf(p.path)
+			}
+		}
+	}
+	return r.settle(g, w, r.t.listen)
+}
+
+// settle asks the table until there is an answer.
+func (r *reader) settle(g target, w *wish, decide func(*wish) verdict) answer {
+	for range maxTries {
+		var v verdict
+		if !r.t.do(func() { v = decide(w) }) {
+			return proceed
+		}
+		switch {
+		case v.proceed:
+			return proceed
+		case v.look != nil:
+			v.look.look(w.tgid)
+			w.looked = v.look
+			w.looks++
+		case v.give != nil:
+			return r.put(g, w, v)
+		case v.sibling != nil:
+			if a, done := r.share(g, w, v.sibling); done {
+				return a
+			}
+		case v.errno != 0:
+			if v.refused != "" {
+				r.refuse(g, w, v)
+			}
+			return answer{errno: v.errno}
+		case w.own && !w.listens:
+			return r.over(g, w, w.sock) // ours is bound, the worker's not yet
+		default:
+			return answer{}
+		}
+	}
+	return answer{errno: unix.EADDRINUSE}
+}
+
+// put carries a grant out.
+func (r *reader) put(g target, w *wish, v verdict) answer {
+	defer unix.Close(v.copy)
+	if v.adorn {
+		r.adorn(g, v.give)
+	}
+	a := r.over(g, w, v.copy)
+	ok := a == answer{}
+	r.t.do(func() {
+		r.t.granted(v.give, r.m, ok)
+		if ok && w.listens {
+			_ = r.t.listenAgain(v.give, w.backlog)
+			r.t.listens(v.give, r.m, w.tgid)
+		}
+	})
+	return a
+}
+
+// over puts a descriptor of ours over the worker's, close-on-exec as that was.
+func (r *reader) over(g target, w *wish, ours int) answer {
+	flags, err := g.flags(w.fd)
+	if err != nil {
+		flags = unix.O_CLOEXEC
+	}
+	err = r.hand.put(r.fd, ours, w.fd, flags&unix.O_CLOEXEC != 0)
+	switch {
+	case err == nil:
+		return answer{}
+	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH):
+		return answer{errno: unix.EINTR} // the thread is gone; nobody reads it
+	case errors.Is(err, unix.EBADF):
+		return answer{errno: unix.EBADF}
+	}
+	r.unavailable("NOTIF_ADDFD is refused: "+err.Error(), remedyListen)
+	return proceed
+}
+
+// share gives the worker what another process of its app has bound and does
+// not listen on yet. done is false if the question must be asked anew.
+func (r *reader) share(g target, w *wish, c *candidate) (a answer, done bool) {
+	fd := -1
+	if pidfd, err := unix.PidfdOpen(c.tgid, 0); err == nil {
+		fd, _ = r.t.takeFD(pidfd, c.fd)
+		unix.Close(pidfd)
+	}
+	if fd >= 0 {
+		defer unix.Close(fd)
+	}
+	inode, err := inodeOf(fd)
+	if err != nil || inode != c.inode {
+		// It is closed: what it was in the way of may be tried again.
+		r.t.do(func() { r.t.forget(c) })
+		return answer{}, false
+	}
+	if !unconnected(fd) {
+		// An outgoing connection from this port is no listener.
+		r.refuse(g, w, inUse(w.addr, "app "+r.m.App))
+		return answer{errno: unix.EADDRINUSE}, true
+	}
+	if w.nonblock {
+		setNonblock(fd)
+	}
+	return r.over(g, w, fd), true
+}
+
+// refuse reports an address that could not be had, with its holder.
+func (r *reader) refuse(g target, w *wish, v verdict) {
+	look := false
+	r.t.do(func() { look = v.holder != "" || r.m.looks.take(time.Now()) })
+	if !look {
+		return
+	}
+	if v.holder == "" {
+		v.holder = findHolder(g.proc, w.key)
+	}
+	r.t.do(func() {
+		r.t.tell(r.m, Refused{Worker: r.m.ID, App: r.m.App, Addr: v.refused, Holder: v.holder, Err: v.errno})
+	})
+}
+
+// What to do where interception is not to be had.
+const (
+	remedyListen = "declare the socket with `listen:` and take it from LISTEN_FDS"
+	remedyPtrace = "give the supervisor CAP_SYS_PTRACE, or " + remedyListen
+)
+
+func (r *reader) unavailable(reason, remedy string) {
+	r.t.do(func() { r.t.unavailable(r.m.ID, r.m.App, reason, remedy) })
+}
+
+// unreadable says why the worker's memory can't be read, unless it is gone or
+// gave a bad address.
+func (r *reader) unreadable(err error) answer {
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		r.unavailable("the worker's memory can't be read: "+err.Error(), remedyPtrace)
+	}
+	return proceed
+}
