@@ -146,7 +146,7 @@ type frame struct {
 
 // decode tells what a line is. It doesn't look at more of a user's message than it must.
 func decode(line []byte) frame {
-	line = bytes.TrimSpace(line)
+	line = bytes.Trim(line, " \t\r") // what JSON takes for space, in a line
 	switch {
 	case len(line) == 0:
 		return frame{kind: frameGarbage}

@@ -357,7 +357,7 @@ func FuzzSplitter(f *testing.F) {
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		`"ready"`, `{"cmd":"NODE_HANDLE","type":"net.Server","msg":"srv"}`, `{"cmd":"NODE_HANDLE"}`, `{"cmd":"NODE_"}`,
-		`{"cmd":["NODE_X"]}`, `{"cmd":"NODE_CLUSTER","act":"online","seq":0}`, `{`, ``, ` `, `null`, `{"a":"\"NODE_\""}`,
+		`{"cmd":["NODE_X"]}`, `{"cmd":"NODE_CLUSTER","act":"online","seq":0}`, `{`, ``, ` `, `null`, `{"a":"\"NODE_\""}`, "\v\"ready\"",
 	} {
 		f.Add([]byte(s))
 	}
