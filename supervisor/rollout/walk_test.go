@@ -25,11 +25,6 @@ type walk struct {
 func newWalk(pick func(n int) int) *walk {
 	k := &walk{pick: pick, gen: 1, complete: 1, bad: map[int]bool{}, seen: map[string]int{}}
 	k.view.Instances = 1 + pick(5)
-	k.view.MaxSurge = pick(3)
-	k.view.MaxUnavailable = pick(3)
-	if pick(4) == 0 {
-		k.view.BlueGreen, k.view.MaxSurge = true, k.view.Instances
-	}
 	for slot := range k.view.Instances {
 		switch pick(8) {
 		case 0: // nobody
@@ -45,8 +40,18 @@ func newWalk(pick func(n int) int) *walk {
 	return k
 }
 
+// strategy is picked anew for each rollout: the file may have changed.
+func (k *walk) strategy() {
+	k.view.MaxSurge, k.view.MaxUnavailable = k.pick(3), k.pick(3)
+	k.view.BlueGreen = k.pick(4) == 0
+	if k.view.BlueGreen {
+		k.view.MaxSurge = k.view.Instances
+	}
+}
+
 // rollout begins a rollout, whether one runs or not.
 func (k *walk) rollout() {
+	k.strategy()
 	rec := Record{From: k.complete}
 	if k.pick(5) == 0 {
 		rec.Kind, rec.To = Restart, k.complete
@@ -113,6 +118,9 @@ func (k *walk) step() bool {
 			n := 1 + k.pick(6)
 			k.logf("-- scale %d", n)
 			k.scale(n)
+			if k.view.MaxSurge > 0 && !k.view.BlueGreen {
+				k.view.MaxSurge = k.pick(3) // a percentage
+			}
 			return true
 		case 1:
 			k.rollout()
