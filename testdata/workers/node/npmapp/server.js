@@ -1,0 +1,2 @@
+// A server behind npm start: the signal must find it there.
+require('../ready.js')
