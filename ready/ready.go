@@ -35,7 +35,8 @@
 //   - No descriptor is made blocking, not even for a moment: that flag is shared with every
 //     other process that accepts on the socket.
 //
-// All functions may be called by several goroutines.
+// All functions may be called by several goroutines. None waits longer than 10 s for a
+// supervisor that doesn't read.
 package ready
 
 import (

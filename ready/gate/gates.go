@@ -44,7 +44,8 @@ type Config struct {
 
 	// Allow tells whether a process may speak for the worker on NOTIFY_SOCKET: is it in the
 	// worker's process group? Compulsory with Notify. pid is 0 for one that our pid namespace
-	// doesn't show, and may be gone already. It is called by a reader and must not block.
+	// doesn't show. It is called by a reader and must not block. The sender may be gone already,
+	// unless it waits for its barrier (systemd-notify does): that is lifted after Allow.
 	Allow func(pid int32, uid uint32) bool
 }
 

@@ -1,12 +1,16 @@
 package gate
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -174,6 +178,86 @@ func TestQuiesce(t *testing.T) {
 	}
 	r.Quiesce() // of channels that have ended
 	r.Resume()
+}
+
+// TestQuiesceUnderTraffic: whenever it comes, nothing is lost, doubled or out of order.
+func TestQuiesceUnderTraffic(t *testing.T) {
+	r := open(t, Config{Node: true})
+	w := r.hold(0)
+	r.CloseChild()
+	r.Start()
+	const messages = MaxMessages // all within one second's allowance
+	var group sync.WaitGroup
+	finished := make(chan struct{})
+	group.Go(func() { // the worker speaks
+		for i := range messages {
+			fmt.Fprintln(w, i)
+		}
+	})
+	group.Go(func() { // we speak
+		for i := range messages {
+			if err := r.Send(t.Context(), i); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	group.Go(func() { // the worker listens
+		lines := bufio.NewScanner(w)
+		for i := 0; i < messages && lines.Scan(); i++ {
+			if lines.Text() != strconv.Itoa(i) {
+				t.Errorf("line %d is %q", i, lines.Text())
+				return
+			}
+		}
+	})
+	go func() { group.Wait(); close(finished) }() // ends with the three
+	for turns := 0; ; turns++ {
+		r.Quiesce()
+		r.Resume()
+		select {
+		case <-finished:
+		default:
+			continue
+		}
+		t.Logf("%d turns", turns)
+		break
+	}
+	for i := range messages {
+		r.want(message(strconv.Itoa(i)))
+	}
+}
+
+func TestOutOfDescriptors(t *testing.T) {
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
+	open(t, Config{Node: true}).Close() // Go's poller has its descriptors
+	free, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(free)
+	before := fds(t)
+	for spare := range 100 {
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: uint64(free + spare), Max: was.Max})
+		g, _, err := Open(Config{FD: true, Notify: true, Node: true, Allow: func(int32, uint32) bool { return true }}, func(Fact) {})
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &was)
+		if err == nil {
+			g.Close()
+		} else if !errors.Is(err, unix.EMFILE) {
+			t.Errorf("%d to spare: %v", spare, err)
+		}
+		if after := fds(t); after != before {
+			t.Fatalf("%d to spare: descriptors before:\n%s\nafter:\n%s", spare, before, after)
+		}
+		if err == nil {
+			return
+		}
+	}
+	t.Error("never opened")
 }
 
 func TestDrainIsBounded(t *testing.T) {

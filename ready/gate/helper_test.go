@@ -18,10 +18,6 @@ import (
 const guard = 60 * time.Second
 
 func TestMain(m *testing.M) {
-	if run, ok := workers[os.Getenv("GATE_TEST_WORKER")]; ok {
-		run()
-		os.Exit(0)
-	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -31,7 +27,8 @@ type rig struct {
 	t     *testing.T
 	child Child
 	said  chan Fact
-	pid   int
+	pid   int // 0 when it has been waited for
+	group int // set before Start
 }
 
 // open opens Gates; at the end of the test they are closed, and every descriptor is gone.
@@ -43,7 +40,7 @@ func open(t *testing.T, cfg Config) *rig {
 	if cfg.Notify && cfg.Allow == nil {
 		cfg.Allow = func(pid int32, uid uint32) bool {
 			pgid, err := unix.Getpgid(int(pid))
-			return int(pid) == os.Getpid() || err == nil && pgid == r.pid
+			return int(pid) == os.Getpid() || err == nil && pgid == r.group
 		}
 	}
 	g, c, err := Open(cfg, func(f Fact) { r.said <- f })
@@ -115,6 +112,7 @@ func (r *rig) spawn(env []string, argv ...string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.group = r.pid
 	r.t.Cleanup(func() {
 		if r.pid != 0 {
 			unix.Kill(-r.pid, unix.SIGKILL)

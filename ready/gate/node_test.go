@@ -17,9 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// workers are what the test binary does when it is re-executed as a worker.
-var workers = map[string]func(){}
-
 func startNode(t *testing.T) (*rig, *os.File) {
 	t.Helper()
 	r := open(t, Config{Node: true})

@@ -3,10 +3,13 @@ package gate
 import (
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"supervisor/supervisor/notify"
 )
 
 // dial connects to the worker's NOTIFY_SOCKET as a process of its own would.
@@ -90,6 +93,30 @@ func TestNotifyFlood(t *testing.T) {
 	r.want(Status{7, "the same"}, Ready{7, NotifySocket})
 }
 
+// TestBarrier: a short-lived sender waits until it has been judged and heard.
+func TestBarrier(t *testing.T) {
+	r := open(t, Config{Notify: true})
+	s, err := notify.NewSender(r.Gates.said.socket.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Start()
+	if err := s.Send(t.Context(), notify.Message{Ready: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Barrier(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case f := <-r.said:
+		if f != (Ready{7, NotifySocket}) {
+			t.Fatal(f)
+		}
+	default:
+		t.Fatal("the barrier was lifted before the message was heard")
+	}
+}
+
 const pythonNotify = `
 import os, socket
 addr = os.environ["NOTIFY_SOCKET"]
@@ -112,6 +139,15 @@ func TestPython(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.silent()
+}
+
+func TestSystemdNotify(t *testing.T) {
+	if _, err := exec.LookPath("systemd-notify"); err != nil {
+		t.Skip("systemd-notify is not installed")
+	}
+	r := open(t, Config{Notify: true})
+	r.spawn(nil, "sh", "-c", "systemd-notify --status='from a shell' --ready && read x")
+	r.want(Status{7, "from a shell"}, Ready{7, NotifySocket})
 }
 
 func TestPythonReadyFD(t *testing.T) {

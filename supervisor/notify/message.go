@@ -165,67 +165,64 @@ func (m *Message) set(name, value string) bool {
 // Format writes a message as one datagram. A value with a newline or NUL in it, an invalid
 // name in Other, an empty message, and one longer than MaxDatagram are errors.
 func Format(m Message) ([]byte, error) {
+	vars := append(m.vars(), m.Other...)
+	switch {
+	case len(vars) == 0:
+		return nil, ErrGarbage
+	case len(vars) > MaxVars:
+		return nil, ErrTooMany
+	}
 	var b []byte
-	var bad error
-	vars := 0
-	put := func(name, value string) {
-		if bad != nil {
-			return
-		}
-		if strings.ContainsAny(value, "\n\x00") {
-			bad = fmt.Errorf("cannot send %s: newline or NUL in its value", name)
-		}
-		vars++
-		b = append(b, name...)
-		b = append(b, '=')
-		b = append(b, value...)
-		b = append(b, '\n')
-	}
-	for _, f := range [...]struct {
-		set         bool
-		name, value string
-	}{
-		{m.Ready, "READY", "1"}, {m.Reloading, "RELOADING", "1"}, {m.Stopping, "STOPPING", "1"},
-		{m.Barrier, "BARRIER", "1"}, {m.FDStore, "FDSTORE", "1"},
-		{m.FDStoreRemove, "FDSTOREREMOVE", "1"}, {m.FDNoPoll, "FDPOLL", "0"},
-		{m.FDName != "", "FDNAME", m.FDName},
-		{m.Watchdog == WatchdogPing, "WATCHDOG", "1"},
-		{m.Watchdog == WatchdogTrigger, "WATCHDOG", "trigger"},
-		{m.Monotonic > 0, "MONOTONIC_USEC", micros(m.Monotonic)},
-		{m.WatchdogEvery > 0, "WATCHDOG_USEC", micros(m.WatchdogEvery)},
-		{m.ExtendTimeout > 0, "EXTEND_TIMEOUT_USEC", micros(m.ExtendTimeout)},
-		{m.MainPID > 0, "MAINPID", strconv.Itoa(m.MainPID)},
-		{m.Errno > 0, "ERRNO", strconv.Itoa(m.Errno)},
-	} {
-		if f.set {
-			put(f.name, f.value)
-		}
-	}
-	if m.ExitStatus != nil {
-		put("EXIT_STATUS", strconv.Itoa(int(*m.ExitStatus)))
-	}
-	if m.Status != nil {
-		put("STATUS", *m.Status)
-	}
-	for _, v := range m.Other {
+	for i, v := range vars {
 		if !validName(v.Name) {
 			return nil, fmt.Errorf("cannot send %q: not a variable's name", v.Name)
 		}
-		put(v.Name, v.Value)
+		if strings.ContainsAny(v.Value, "\n\x00") {
+			return nil, fmt.Errorf("cannot send %s: newline or NUL in its value", v.Name)
+		}
+		if i > 0 {
+			b = append(b, '\n')
+		}
+		b = append(b, v.Name...)
+		b = append(b, '=')
+		b = append(b, v.Value...)
 	}
-	switch {
-	case bad != nil:
-		return nil, bad
-	case vars == 0:
-		return nil, ErrGarbage
-	case vars > MaxVars:
-		return nil, ErrTooMany
-	}
-	b = b[:len(b)-1] // systemd needs no newline at the end, and it is one byte of the limit
 	if len(b) > MaxDatagram {
 		return nil, ErrTooLong
 	}
 	return b, nil
+}
+
+// vars are the fields that say something, as assignments.
+func (m *Message) vars() []Var {
+	var vars []Var
+	add := func(said bool, name, value string) {
+		if said {
+			vars = append(vars, Var{name, value})
+		}
+	}
+	add(m.Ready, "READY", "1")
+	add(m.Reloading, "RELOADING", "1")
+	add(m.Stopping, "STOPPING", "1")
+	add(m.Barrier, "BARRIER", "1")
+	add(m.FDStore, "FDSTORE", "1")
+	add(m.FDStoreRemove, "FDSTOREREMOVE", "1")
+	add(m.FDNoPoll, "FDPOLL", "0")
+	add(m.FDName != "", "FDNAME", m.FDName)
+	add(m.Watchdog == WatchdogPing, "WATCHDOG", "1")
+	add(m.Watchdog == WatchdogTrigger, "WATCHDOG", "trigger")
+	add(m.Monotonic > 0, "MONOTONIC_USEC", micros(m.Monotonic))
+	add(m.WatchdogEvery > 0, "WATCHDOG_USEC", micros(m.WatchdogEvery))
+	add(m.ExtendTimeout > 0, "EXTEND_TIMEOUT_USEC", micros(m.ExtendTimeout))
+	add(m.MainPID > 0, "MAINPID", strconv.Itoa(m.MainPID))
+	add(m.Errno > 0, "ERRNO", strconv.Itoa(m.Errno))
+	if m.ExitStatus != nil {
+		add(true, "EXIT_STATUS", strconv.Itoa(int(*m.ExitStatus)))
+	}
+	if m.Status != nil {
+		add(true, "STATUS", *m.Status)
+	}
+	return vars
 }
 
 func flag(to *bool, value, want string) bool {
