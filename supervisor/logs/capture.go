@@ -89,31 +89,23 @@ type stream struct {
 
 // Open creates the pipes and opens the files of w. Nothing is read before Start.
 func (s *Set) Open(w Worker) (Ends, error) {
-	s.reg.mu.Lock()
-	_, twice := s.reg.workers[w.ID]
-	closed := s.reg.closed
-	s.reg.mu.Unlock()
-	if closed {
-		return Ends{}, fmt.Errorf("cannot capture %s: %w", w.Label, ErrClosed)
-	}
-	if twice {
-		return Ends{}, fmt.Errorf("cannot capture %s: worker %d is captured already", w.Label, w.ID)
-	}
 	ends := Ends{Stdout: -1, Stderr: -1, PipeOut: -1, PipeErr: -1}
 	c := &capture{ring: newRing()}
-	one := canonical(w.Out.Path) != "" && canonical(w.Out.Path) == canonical(w.Err.Path)
-	err := s.addStream(c, w, Stdout, w.Out, &ends.PipeOut, &ends.Stdout)
-	switch {
-	case err != nil:
-	case one:
-		ends.Stderr, err = unix.FcntlInt(uintptr(ends.Stdout), unix.F_DUPFD_CLOEXEC, 0)
-	default:
-		err = s.addStream(c, w, Stderr, w.Err, &ends.PipeErr, &ends.Stderr)
+	if s.isClosed() {
+		return Ends{}, fmt.Errorf("cannot capture the output of %s: %w", w.Label, ErrClosed)
+	}
+	err := s.openStream(c, w, Stdout, &ends.PipeOut, &ends.Stdout)
+	if err == nil {
+		if onePipe(w) {
+			ends.Stderr, err = unix.FcntlInt(uintptr(ends.Stdout), unix.F_DUPFD_CLOEXEC, 0)
+		} else {
+			err = s.openStream(c, w, Stderr, &ends.PipeErr, &ends.Stderr)
+		}
 	}
 	if err == nil {
-		s.reg.mu.Lock()
-		s.reg.workers[w.ID] = c
-		s.reg.mu.Unlock()
+		err = s.register(w, c)
+	}
+	if err == nil {
 		return ends, nil
 	}
 	for _, fd := range []int{ends.Stdout, ends.Stderr} {
@@ -122,26 +114,97 @@ func (s *Set) Open(w Worker) (Ends, error) {
 		}
 	}
 	_ = s.release(c)
-	return Ends{}, fmt.Errorf("cannot capture %s of %s: %w", "the output", w.Label, err)
+	return Ends{}, fmt.Errorf("cannot capture the output of %s: %w", w.Label, err)
 }
 
-func (s *Set) addStream(c *capture, w Worker, kind Stream, cfg FileConfig, pipe, end *int) error {
-	f, err := s.acquire(cfg)
-	if err != nil {
-		return err
+// Adopt takes over the pipes of a worker that an earlier process captured: the PipeOut and PipeErr that its Open
+// returned. The descriptors belong to the Set from here on, also after an error. Nothing is read before Start.
+func (s *Set) Adopt(w Worker, pipeOut, pipeErr int) error {
+	c := &capture{ring: newRing()}
+	var err error
+	if s.isClosed() {
+		err = ErrClosed
 	}
+	for kind, r := range []int{pipeOut, pipeErr} {
+		if r < 0 {
+			continue
+		}
+		if err == nil {
+			// Handed on, it may have become blocking; tee(2) and splice(2) are told not to, read(2) is not.
+			err = unix.SetNonblock(r, true)
+		}
+		if err == nil {
+			err = s.attach(c, w, Stream(kind), r, false)
+		}
+		if err != nil {
+			unix.Close(r)
+		}
+	}
+	if err == nil {
+		err = s.register(w, c)
+	}
+	if err != nil {
+		_ = s.release(c)
+		return fmt.Errorf("cannot capture the output of %s: %w", w.Label, err)
+	}
+	return nil
+}
+
+// onePipe says that both streams of w go to one file.
+func onePipe(w Worker) bool {
+	out := canonical(w.Out.Path)
+	return out != "" && out == canonical(w.Err.Path)
+}
+
+func (s *Set) isClosed() bool {
+	s.reg.mu.Lock()
+	defer s.reg.mu.Unlock()
+	return s.reg.closed
+}
+
+func (s *Set) register(w Worker, c *capture) error {
+	s.reg.mu.Lock()
+	defer s.reg.mu.Unlock()
+	if s.reg.closed {
+		return ErrClosed
+	}
+	if _, twice := s.reg.workers[w.ID]; twice {
+		return fmt.Errorf("worker %d is captured already", w.ID)
+	}
+	s.reg.workers[w.ID] = c
+	return nil
+}
+
+// openStream creates the pipe of a stream and attaches it.
+func (s *Set) openStream(c *capture, w Worker, kind Stream, pipe, end *int) error {
 	s.reg.mu.Lock()
 	big := s.reg.bigPipes < bigPipeCount
 	s.reg.mu.Unlock()
 	r, worker, grown, err := newPipe(big, w.UID, w.GID)
 	if err != nil {
-		s.unref(f)
+		return err
+	}
+	if err := s.attach(c, w, kind, r, grown); err != nil {
+		unix.Close(r)
+		unix.Close(worker)
+		return err
+	}
+	*pipe, *end = r, worker
+	return nil
+}
+
+// attach makes the pipe r a stream of c.
+func (s *Set) attach(c *capture, w Worker, kind Stream, r int, grown bool) error {
+	cfg := w.Out
+	if kind == Stderr {
+		cfg = w.Err
+	}
+	f, err := s.acquire(cfg)
+	if err != nil {
 		return err
 	}
 	st := &stream{worker: w.ID, label: w.Label, kind: kind, fd: r, file: f, ring: c.ring}
 	if err := s.mux.add(st); err != nil {
-		unix.Close(r)
-		unix.Close(worker)
 		s.unref(f)
 		return err
 	}
@@ -152,7 +215,6 @@ func (s *Set) addStream(c *capture, w Worker, kind Stream, cfg FileConfig, pipe,
 		s.reg.mu.Unlock()
 	}
 	c.streams = append(c.streams, st)
-	*pipe, *end = r, worker
 	return nil
 }
 

@@ -75,16 +75,38 @@ func write(spec []string) {
 		if cmd.Start() != nil {
 			os.Exit(4)
 		}
+	case "capture": // a supervisor that captures the pipe at fd 3 into a file, until it is killed
+		s, err := New(Config{})
+		cfg := FileConfig{Path: spec[3], MaxSize: int64(count), MaxFiles: 1 << 20}
+		if err == nil {
+			err = s.Adopt(Worker{ID: 1, Label: "a:0", Out: cfg}, 3, -1)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(5)
+		}
+		s.Start(1)
+		io.Copy(io.Discard, os.Stdin)
+		s.Close()
 	case "hold":
 		fmt.Println("held")
 		io.Copy(io.Discard, os.Stdin)
 	}
 }
 
+// numbered is line i of id. It is cheap, so that a writer's speed is that of its writes.
 func numbered(id string, i int) []byte {
-	line := fmt.Sprintf("%s %09d ", id, i)
-	return append(append([]byte(line), bytes.Repeat([]byte{'.'}, 99-len(line))...), '\n')
+	line := make([]byte, 0, 100)
+	line = append(append(line, id...), ' ')
+	for div := 100_000_000; div > 0; div /= 10 {
+		line = append(line, byte('0'+i/div%10))
+	}
+	line = append(line, ' ')
+	line = append(line, dots[:99-len(line)]...)
+	return append(line, '\n')
 }
+
+const dots = "...................................................................................................."
 
 // facts collects what a Set tells.
 type facts struct {
@@ -181,7 +203,7 @@ func startWriter(t testing.TB, stdout, stderr int, spec string) *process {
 	defer out.Close()
 	defer errs.Close()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), writerEnv+"="+spec)
+	cmd.Env = append(os.Environ(), writerEnv+"="+spec, "GORACE=atexit_sleep_ms=0")
 	cmd.Stdout, cmd.Stderr = out, errs
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -190,7 +212,9 @@ func startWriter(t testing.TB, stdout, stderr int, spec string) *process {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return &process{t, cmd, stdin}
+	p := &process{t, cmd, stdin}
+	t.Cleanup(p.kill)
+	return p
 }
 
 func (p *process) wait() {
@@ -198,6 +222,7 @@ func (p *process) wait() {
 	p.cmd.Wait()
 }
 
+// kill ends it, if it has not ended.
 func (p *process) kill() {
 	p.cmd.Process.Kill()
 	p.cmd.Wait()

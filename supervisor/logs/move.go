@@ -34,7 +34,7 @@ type outcome uint8
 
 const (
 	stepMore    outcome = iota // there may be more
-	stepEmpty                  // the pipe is empty
+	stepEmpty                  // the pipe is empty, or nearly
 	stepPartial                // an open line is left in the pipe
 	stepStuck                  // the destination, or a scratch, can't be had now
 	stepEOF                    // no process has the worker's end any more
@@ -170,8 +170,11 @@ func (f *file) step(st *stream, sc *scratch, force bool) (int, outcome) {
 	}
 	m = f.write(st, buf, m)
 	f.set.feed(st, buf[:m])
-	if m == 0 {
+	switch {
+	case m == 0:
 		return 0, stepStuck
+	case n < bigMove: // to look again at once is to chase the worker for a few lines at a time
+		return m, stepEmpty
 	}
 	return m, stepMore
 }

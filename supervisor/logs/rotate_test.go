@@ -19,18 +19,18 @@ func TestRotationAtFullSpeed(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				s, facts := newSet(t)
-				cfg := FileConfig{Path: inDir(t, "out.log"), MaxSize: 100_050, MaxFiles: 1 << 20, Compress: compress}
-				a := spawn(t, s, Worker{ID: 1, Label: "a:0", Out: cfg}, mode+" a 50000")
-				b := spawn(t, s, Worker{ID: 2, Label: "b:0", Out: cfg}, "lines b 50000")
+				cfg := FileConfig{Path: inDir(t, "out.log"), MaxSize: 40_050, MaxFiles: 1 << 20, Compress: compress}
+				a := spawn(t, s, Worker{ID: 1, Label: "a:0", Out: cfg}, mode+" a 20000")
+				b := spawn(t, s, Worker{ID: 2, Label: "b:0", Out: cfg}, "lines b 20000")
 				a.wait()
 				b.wait()
 				finish(t, s, 1, 2)
 				settle(s, cfg)
 				if mode == "lines" {
-					checkLines(t, readSet(t, cfg.Path), 50000, "a", "b")
+					checkLines(t, readSet(t, cfg.Path), 20000, "a", "b")
 				} else { // lines of a may be open for partialWait, so b can get in between
 					data := readSet(t, cfg.Path)
-					if len(data) != 100*100_000 {
+					if len(data) != 100*40_000 {
 						t.Errorf("%d bytes", len(data))
 					}
 				}
