@@ -28,6 +28,8 @@ func TestMain(m *testing.M) {
 	if os.Args[0] == workerName {
 		work(os.Args[1:])
 	}
+	// What a worker leaves behind comes to us, to be counted.
+	unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	r, w, _ := os.Pipe() // opens Go's poller before descriptors are counted
 	r.Close()
 	w.Close()
@@ -44,6 +46,11 @@ func TestMain(m *testing.M) {
 func leaks(before []string) error {
 	if err := goleak.Find(); err != nil {
 		return err
+	}
+	for { // orphans that have ended; the tests' own children are reaped by now
+		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+			break
+		}
 	}
 	if left, _ := tree(os.Getpid()); len(left) > 0 {
 		return fmt.Errorf("processes left: %v", left)
@@ -65,12 +72,22 @@ func openFiles() []string {
 	return list
 }
 
-const workerName = "test-worker"
+const (
+	workerName = "test-worker"
+	// forkedReady tells a worker that its parent waits for the end of 3.
+	forkedReady = "TEST_READY=3"
+)
 
 // work is a worker's life; it never returns. A worker that has nothing to do
 // waits in pause.
 func work(args []string) {
-	say := func(words ...any) { fmt.Println(words...) }
+	say := func(words ...any) {
+		fmt.Println(words...)
+		if words[0] == "up" && os.Getenv("TEST_READY") != "" {
+			unix.Close(3)
+			os.Unsetenv("TEST_READY")
+		}
+	}
 	pause := func() { <-make(chan int) }
 	// A process whose goroutines all wait is a deadlock to Go.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGURG)
@@ -121,6 +138,21 @@ func work(args []string) {
 		unix.Setsid()
 		say("left")
 		pause()
+	case "daemon": // starts a worker, says its record and dies
+		s := spec(args[1:]...)
+		s.Stdout = 1
+		c, err := Start(s)
+		if err == nil {
+			err = c.Go()
+		}
+		if err != nil {
+			fmt.Println("cannot start:", err)
+			os.Exit(97)
+		}
+		say("record", c.PID(), c.StartTime())
+		if args[1] == "orphan" {
+			<-c.Exited()
+		}
 	case "bomb": // forks for ever, the forked too, up to a bound
 		depth, _ := strconv.Atoi(args[1])
 		signal.Ignore(unix.SIGINT)
@@ -157,8 +189,12 @@ func report(what string) {
 }
 
 // fork starts another worker, whose output is ours, and gives its pid.
-func fork(args []string, attr *syscall.SysProcAttr) int {
-	pid, err := syscall.ForkExec("/proc/self/exe", append([]string{workerName}, args...), &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: attr})
+func fork(args []string, attr *syscall.SysProcAttr, ready ...uintptr) int {
+	env := os.Environ()
+	if len(ready) > 0 {
+		env = append(env, forkedReady)
+	}
+	pid, err := syscall.ForkExec("/proc/self/exe", append([]string{workerName}, args...), &syscall.ProcAttr{Env: env, Files: append([]uintptr{0, 1, 2}, ready...), Sys: attr})
 	if err != nil {
 		fmt.Println("cannot fork:", err)
 		os.Exit(98)
@@ -169,12 +205,9 @@ func fork(args []string, attr *syscall.SysProcAttr) int {
 // forkReady is fork that waits until the worker has said "up".
 func forkReady(args []string, attr *syscall.SysProcAttr) int {
 	r, w, _ := os.Pipe()
-	stdout, _ := unix.FcntlInt(1, unix.F_DUPFD_CLOEXEC, 10)
-	unix.Dup3(int(w.Fd()), 1, 0)
-	pid := fork(args, attr)
-	unix.Dup3(stdout, 1, 0)
+	pid := fork(args, attr, w.Fd())
 	w.Close()
-	bufio.NewReader(r).ReadString('\n')
+	r.Read(make([]byte, 1)) // EOF
 	return pid
 }
 
@@ -255,6 +288,9 @@ func (w *worker) expect(want string) {
 func (w *worker) childPID() int {
 	w.t.Helper()
 	line := w.line()
+	for line == "up" { // another's
+		line = w.line()
+	}
 	pid, err := strconv.Atoi(strings.TrimPrefix(line, "child "))
 	if err != nil {
 		w.t.Fatalf("want the child's pid, got %q", line)
