@@ -1,0 +1,334 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"supervisor/ecosystem"
+	"supervisor/supervisor"
+	"supervisor/supervisor/state"
+)
+
+// start brings apps up: those of a file, a script, or known ones by name.
+func (b *backend) start(ctx context.Context, req state.Request) state.Result {
+	switch {
+	case req.File != "":
+		return b.apply(ctx, req.File, req, false)
+	case req.Script != nil:
+		return b.startScript(ctx, req)
+	}
+	result := state.Result{}
+	apps, missing := b.chosen(ctx, req.Names)
+	if missing != nil {
+		return state.Result{Error: missing}
+	}
+	var steps []step
+	for _, a := range apps {
+		steps = append(steps, step{app: a.Name, cmd: supervisor.StartApp{Name: a.Name}, fresh: true})
+	}
+	b.carryOut(ctx, steps, req, &result)
+	b.show(ctx, &result)
+	return result
+}
+
+func (b *backend) startScript(ctx context.Context, req state.Request) state.Result {
+	spec, err := ecosystem.FromScript(*req.Script, ecosystem.Options{
+		File: req.Script.Cwd, Instances: req.Instances, Rename: req.Rename,
+		CPUs: usableCPUs(), Disk: disk(), Path: lookEnv(req.Env, "PATH"),
+	})
+	if err != nil {
+		return failure(state.ExitUsage, "cannot start %s: %v", req.Script.Path, err)
+	}
+	apps, failed := b.chosen(ctx, nil)
+	if failed != nil {
+		return state.Result{Error: failed}
+	}
+	if conflict := taken(apps, spec.Name, ""); conflict != nil {
+		return state.Result{Error: conflict}
+	}
+	var result state.Result
+	b.carryOut(ctx, []step{put(apps, spec, req, overrides{}, false)}, req, &result)
+	b.show(ctx, &result)
+	return result
+}
+
+// reload replaces the workers of every app of a file, of the named apps, or of all.
+func (b *backend) reload(ctx context.Context, req state.Request) state.Result {
+	if req.File != "" {
+		return b.apply(ctx, req.File, req, true)
+	}
+	apps, missing := b.chosen(ctx, req.Names)
+	if missing != nil {
+		return state.Result{Error: missing}
+	}
+	if len(req.Names) > 0 {
+		return b.reloadNamed(ctx, apps, req)
+	}
+	var result state.Result
+	var done []string
+	for _, a := range apps {
+		switch {
+		case result.Error != nil:
+			result.Receipts = append(result.Receipts, skipped(a, "an app before it failed"))
+		case a.Spec.File == "":
+			b.carryOut(ctx, []step{reloadSaved(a, req)}, req, &result)
+		case !slices.Contains(done, a.Spec.File):
+			done = append(done, a.Spec.File)
+			join(&result, b.apply(ctx, a.Spec.File, req, true))
+		}
+	}
+	return result
+}
+
+// reloadNamed re-reads the file of each named app, validates all of it, and touches
+// the named apps alone.
+func (b *backend) reloadNamed(ctx context.Context, apps []state.App, req state.Request) state.Result {
+	var result state.Result
+	var steps []step
+	for _, a := range apps {
+		if a.Spec.File == "" {
+			steps = append(steps, reloadSaved(a, req))
+			continue
+		}
+		with := b.files.merged(a.Spec.File, req)
+		eco, broken := with.read(a.Spec.File, req.Env)
+		if broken != nil {
+			return state.Result{Error: broken}
+		}
+		i := slices.IndexFunc(eco.Apps, func(s state.Spec) bool { return s.Name == a.Name })
+		if i < 0 {
+			return failure(state.ExitUsage, "cannot reload %s: %s has no app of that name any more (supervisor delete %s, or reload the file); nothing was changed", a.Name, a.Spec.File, a.Name)
+		}
+		warn(&result, eco.Warnings)
+		b.files.remember(a.Spec.File, with)
+		steps = append(steps, put(apps, eco.Apps[i], req, with, true))
+	}
+	if req.DryRun {
+		result.Plan = planOf(apps, steps, state.VerbReload)
+		return result
+	}
+	b.carryOut(ctx, steps, req, &result)
+	return result
+}
+
+func reloadSaved(a state.App, req state.Request) step {
+	cmd := supervisor.ReloadApp{Name: a.Name}
+	if req.UpdateEnv {
+		cmd.Env = req.Env
+	}
+	return step{app: a.Name, cmd: cmd, spec: &a.Spec}
+}
+
+// apply brings what runs to what a file says. With replace the unchanged are
+// replaced too.
+func (b *backend) apply(ctx context.Context, path string, req state.Request, replace bool) state.Result {
+	with := b.files.merged(path, req)
+	eco, broken := with.read(path, req.Env)
+	if broken != nil {
+		return state.Result{Error: broken}
+	}
+	var result state.Result
+	warn(&result, eco.Warnings)
+	running, failed := b.chosen(ctx, nil)
+	if failed != nil {
+		return state.Result{Error: failed}
+	}
+	wanted, problem := only(eco.Apps, req.Only, path)
+	if problem != nil {
+		return state.Result{Error: problem}
+	}
+	var steps []step
+	for _, spec := range wanted {
+		if conflict := taken(running, spec.Name, path); conflict != nil {
+			return state.Result{Error: conflict}
+		}
+		steps = append(steps, put(running, spec, req, with, replace))
+	}
+	var removed []step
+	for _, a := range running {
+		gone := a.Spec.File == path && len(req.Only) == 0 &&
+			!slices.ContainsFunc(wanted, func(s state.Spec) bool { return s.Name == a.Name })
+		if gone {
+			removed = append(removed, step{app: a.Name, cmd: supervisor.DeleteApp{Name: a.Name}, fresh: true})
+		}
+	}
+	if req.DryRun {
+		result.Plan = planOf(running, append(steps, removed...), req.Verb)
+		return result
+	}
+	b.files.remember(path, with)
+	b.carryOut(ctx, append(removed, steps...), req, &result)
+	if !replace {
+		b.show(ctx, &result)
+	}
+	return result
+}
+
+// only leaves the apps that --only names.
+func only(apps []state.Spec, names []string, path string) ([]state.Spec, *state.Error) {
+	if len(names) == 0 {
+		return apps, nil
+	}
+	var left []state.Spec
+	for _, name := range names {
+		i := slices.IndexFunc(apps, func(s state.Spec) bool { return s.Name == name })
+		if i < 0 {
+			return nil, &state.Error{Code: state.ExitUsage, Message: fmt.Sprintf("cannot use --only %s: %s has no such app", name, path)}
+		}
+		left = append(left, apps[i])
+	}
+	return left, nil
+}
+
+// taken is the error of a name that another file, or a script, has already.
+func taken(running []state.App, name, path string) *state.Error {
+	for _, a := range running {
+		if a.Name == name && a.Spec.File != path {
+			holder := a.Spec.File
+			if holder == "" {
+				holder = "an app that was started as a script"
+			}
+			return &state.Error{Code: state.ExitUsage, Message: fmt.Sprintf(
+				"cannot use the name %s: %s has it (supervisor delete %s frees it); nothing was changed", name, holder, name)}
+		}
+	}
+	return nil
+}
+
+func warn(result *state.Result, warnings ecosystem.Complaints) {
+	for _, line := range warnings.Lines() {
+		result.Messages = append(result.Messages, "warning: "+line)
+	}
+}
+
+// step is one app's part of a request.
+type step struct {
+	app   string
+	cmd   supervisor.Command
+	spec  *state.Spec // nil: the app is deleted
+	fresh bool        // nothing runs that a failure could take down: all such at once
+}
+
+// put is the step that makes an app what its spec says. The environment of a known
+// app stays what it is unless the request says otherwise.
+func put(running []state.App, spec state.Spec, req state.Request, with overrides, replace bool) step {
+	cmd := supervisor.Put{Spec: spec, EnvName: with.name(), Replace: replace, Env: req.Env}
+	fresh := true
+	for _, a := range running {
+		if a.Name == spec.Name {
+			if !req.UpdateEnv {
+				cmd.Env = nil
+			}
+			fresh = a.Want == state.Down
+		}
+	}
+	return step{app: spec.Name, cmd: cmd, spec: &spec, fresh: fresh}
+}
+
+// carryOut does the steps: what starts from nothing all at once, reloads one after
+// another (or --parallel of them); the first failed reload skips the rest.
+func (b *backend) carryOut(ctx context.Context, steps []step, req state.Request, result *state.Result) {
+	outcomes := make([]*supervisor.Outcome, len(steps))
+	do := func(i int) { out := b.tell(ctx, steps[i].cmd); outcomes[i] = &out }
+	var beginning, lanes sync.WaitGroup
+	queue := make(chan int, len(steps))
+	for i, s := range steps {
+		if s.fresh {
+			beginning.Go(func() { do(i) })
+		} else {
+			queue <- i
+		}
+	}
+	close(queue)
+	failed := make(chan struct{})
+	var once sync.Once
+	for range max(1, req.Parallel) {
+		lanes.Go(func() {
+			for i := range queue {
+				select {
+				case <-failed:
+					continue
+				default:
+				}
+				if do(i); outcomes[i].Err != nil {
+					once.Do(func() { close(failed) })
+				}
+			}
+		})
+	}
+	beginning.Wait()
+	lanes.Wait()
+	for i, s := range steps {
+		b.report(ctx, s, outcomes[i], result)
+	}
+}
+
+// report adds one step's outcome to the result; nil is a step that was skipped.
+func (b *backend) report(ctx context.Context, s step, out *supervisor.Outcome, result *state.Result) {
+	if out == nil {
+		a := state.App{Name: s.app}
+		if known, missing := b.chosen(ctx, []string{s.app}); missing == nil {
+			a = known[0]
+		}
+		result.Receipts = append(result.Receipts, skipped(a, "an app before it failed"))
+		result.Started = append(result.Started, state.StartedApp{Name: s.app, Action: state.Skipped})
+		return
+	}
+	result.Touched = append(result.Touched, s.app)
+	result.Started = append(result.Started, started(s.app, *out))
+	result.Error = add(result.Error, *out)
+	switch {
+	case out.Earlier != nil:
+		superseded := *out.Earlier
+		if out.Receipt != nil {
+			superseded.Reason = "a newer reload took over: " + out.Receipt.Result
+		}
+		result.Receipts = append(result.Receipts, superseded)
+	case out.Receipt != nil:
+		result.Receipts = append(result.Receipts, *out.Receipt)
+	case out.Action == supervisor.WasStopped && s.spec != nil:
+		result.Receipts = append(result.Receipts, skipped(state.App{Name: s.app}, "it is stopped"))
+	}
+}
+
+func skipped(a state.App, why string) state.Receipt {
+	return state.Receipt{Name: a.Name, Result: state.Skipped, FromGeneration: a.Generation, ToGeneration: a.Generation,
+		Reason: why, Workers: []state.WorkerReceipt{}}
+}
+
+// join adds what another file's apps came to.
+func join(to *state.Result, from state.Result) {
+	to.Messages = append(to.Messages, from.Messages...)
+	to.Receipts = append(to.Receipts, from.Receipts...)
+	to.Started = append(to.Started, from.Started...)
+	to.Touched = append(to.Touched, from.Touched...)
+	if from.Plan != nil {
+		if to.Plan == nil {
+			to.Plan = &state.Plan{}
+		}
+		to.Plan.Apps = append(to.Plan.Apps, from.Plan.Apps...)
+	}
+	if to.Error == nil {
+		to.Error = from.Error
+	}
+}
+
+// planOf says what the steps would do.
+func planOf(running []state.App, steps []step, verb state.Verb) *state.Plan {
+	var now []ecosystem.Running
+	var then []state.Spec
+	for _, s := range steps {
+		if s.spec != nil {
+			then = append(then, *s.spec)
+		}
+		for _, a := range running {
+			if a.Name == s.app {
+				now = append(now, ecosystem.Running{Spec: a.Spec, Stopped: a.Want == state.Down, Errored: a.Status == state.AppErrored})
+			}
+		}
+	}
+	plan := ecosystem.Diff(now, then, verb)
+	return &plan
+}

@@ -1,0 +1,317 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/ready/gate"
+	"supervisor/supervisor"
+	"supervisor/supervisor/handover"
+	"supervisor/supervisor/listener"
+	"supervisor/supervisor/logs"
+	"supervisor/supervisor/process"
+	"supervisor/supervisor/state"
+	"supervisor/supervisor/usage"
+)
+
+// attendant attends to one process from its spawn until its group is gone. What it
+// is told to do runs in its lane, so a stop that comes while it is still being
+// spawned waits for the program, and a slow process delays nobody else.
+type attendant struct {
+	lane
+	w     *world
+	order supervisor.SpawnOrder
+
+	child *process.Child
+	gates *gate.Gates
+}
+
+// How long an attendant waits for what a worker may never do.
+const (
+	sendTimeout  = time.Second     // for the message shutdown to be taken
+	drainTimeout = 2 * time.Second // for the channels of an ended worker, which a grandchild may hold
+)
+
+// start is the spawn: channels, shim, state file, go.
+func (p *attendant) start() {
+	stage, err := p.spawn()
+	if err == nil {
+		return
+	}
+	if p.gates != nil {
+		p.gates.Close()
+	}
+	p.w.logs.Finish(p.order.ID)
+	p.w.table.Detach(p.order.ID)
+	p.w.records.Drop(p.order.ID)
+	p.w.tell(supervisor.SpawnFailed{ID: p.order.ID, Stage: stage, Err: err})
+}
+
+func (p *attendant) spawn() (stage string, err error) {
+	o, s := p.order, p.order.Spec
+	account, err := p.account()
+	if err != nil {
+		return "user", err
+	}
+	ends, err := p.w.logs.Open(p.logWorker(account))
+	if err != nil {
+		return "logs", err
+	}
+	defer ends.Close()
+	channels := channelsOf(s, o.Launch)
+	channels.Worker, channels.Allow = o.ID, p.speaksForWorker
+	gates, inherited, err := gate.Open(channels, p.heard)
+	if err != nil {
+		return "channels", err
+	}
+	p.gates = gates
+	defer gates.CloseChild()
+	child, err := process.Start(p.spec(account, ends, inherited))
+	if err != nil {
+		return stageOf(err), err
+	}
+	p.child = child
+	if err := p.record(); err != nil {
+		p.w.note(o.App, o.ID, fmt.Sprintf("%v; after a crash of the supervisor this worker is not known", err))
+	}
+	p.watchListeners(child)
+	if err := child.Go(); err != nil {
+		return stageOf(err), err
+	}
+	p.w.tell(supervisor.Spawned{ID: o.ID, PID: child.PID()})
+	gates.Start()
+	p.w.logs.Start(o.ID)
+	p.w.working.Add(1)
+	go p.watch() // ends when the group is gone
+	return "", nil
+}
+
+// account is the user that the worker runs as; nil: as the supervisor.
+func (p *attendant) account() (*process.Account, error) {
+	if p.order.Spec.User == "" && p.order.Spec.Group == "" {
+		return nil, nil
+	}
+	return process.LookupAccount(p.order.Spec.User, p.order.Spec.Group)
+}
+
+func (p *attendant) logWorker(account *process.Account) logs.Worker {
+	s := p.order.Spec
+	out, errs := p.w.logPaths(s, p.order.Slot)
+	file := func(path string) logs.FileConfig {
+		return logs.FileConfig{Path: path, MaxSize: s.Log.MaxSize, MaxFiles: s.Log.MaxFiles, Compress: s.Log.Compress}
+	}
+	worker := logs.Worker{ID: p.order.ID, Label: label(s.Name, p.order.Slot), Out: file(out), Err: file(errs)}
+	if account != nil {
+		worker.UID, worker.GID = max(0, account.Credential.UID), max(0, account.Credential.GID)
+	}
+	return worker
+}
+
+// label names a worker in its log lines.
+func label(app string, slot int) string { return fmt.Sprintf("%s:%d", app, slot) }
+
+// channelsOf says by which channels a worker may say that it is ready.
+func channelsOf(s state.Spec, launch state.Launch) gate.Config {
+	switch s.Protocol {
+	case state.ProtocolNone:
+		return gate.Config{}
+	case state.ProtocolSystemd:
+		return gate.Config{Notify: true}
+	case state.ProtocolNode:
+		return gate.Config{Node: true}
+	}
+	return gate.Config{FD: true, Notify: true, Node: launch.Node}
+}
+
+// spec is everything the shim needs: the listeners from 3 up in the file's order,
+// then the channels.
+func (p *attendant) spec(account *process.Account, ends logs.Ends, inherited gate.Child) process.Spec {
+	o, s := p.order, p.order.Spec
+	spec := process.Spec{
+		Path: o.Launch.Path, Argv: o.Launch.Argv, Dir: o.Launch.Dir,
+		Stdin: -1, Stdout: ends.Stdout, Stderr: ends.Stderr,
+		Umask: s.Umask, Nice: s.Nice,
+	}
+	env := workerEnv(s, o.Launch.BaseEnv)
+	set := identity(s, env, o.Slot, o.Gen, o.ID)
+	if account != nil {
+		spec.Credential = &account.Credential
+		for name, value := range map[string]string{"HOME": account.Home, "USER": account.Name, "LOGNAME": account.Name} {
+			if _, given := s.Env[name]; !given && value != "" {
+				set[name] = value
+			}
+		}
+	}
+	if len(s.Listen) > 0 && (s.Protocol == state.ProtocolAuto || s.Protocol == state.ProtocolSystemd) {
+		var names []string
+		for _, f := range p.w.table.Files(o.App, o.Slot) {
+			spec.Files, names = append(spec.Files, f.FD), append(names, f.Name)
+		}
+		set["LISTEN_FDS"], set["LISTEN_FDNAMES"] = fmt.Sprint(len(names)), strings.Join(names, ":")
+		spec.ListenPID = true
+	}
+	spec.Env = append(merge(env, set), inherited.Env(3+len(spec.Files))...)
+	spec.Files = append(spec.Files, inherited.Files...)
+	for _, l := range s.Limits {
+		spec.Limits = append(spec.Limits, process.Limit{Resource: l.Resource, Soft: l.Soft, Hard: l.Hard})
+	}
+	if s.Mode == state.Cluster && s.Intercept {
+		spec.Filter = process.FilterListen
+		if slices.ContainsFunc(s.Listen, func(l state.Listen) bool { return l.Network == "unix" }) {
+			spec.Filter = process.FilterUnlink
+		}
+	}
+	return spec
+}
+
+// record writes the state file, before the go byte.
+func (p *attendant) record() error {
+	o := p.order
+	return p.w.records.Put(handover.Record{
+		ID: o.ID, App: o.App, Slot: o.Slot, Generation: o.Gen,
+		PID: p.child.PID(), PGID: p.child.PID(), StartTime: p.child.StartTime(), Boot: p.w.boot,
+		KillSignal: o.Spec.KillSignal, KillAfter: o.Spec.KillTimeout,
+	})
+}
+
+// watchListeners gives the worker's bind and listen calls to the table, or says why
+// they can't be seen.
+func (p *attendant) watchListeners(child *process.Child) {
+	o := p.order
+	if err := child.FilterErr(); err != nil {
+		p.w.unseen(o.App, fmt.Sprintf("%v; declare the sockets with listen: and take them by LISTEN_FDS", err))
+		return
+	}
+	fd := child.TakeNotifyFD()
+	if fd < 0 {
+		return
+	}
+	if err := p.w.table.Attach(listener.Worker{ID: o.ID, App: o.App, Slot: o.Slot, PID: child.PID()}, fd); err != nil {
+		p.w.unseen(o.App, err.Error())
+	}
+}
+
+func stageOf(err error) string {
+	if staged, ok := errors.AsType[*process.StageError](err); ok {
+		return string(staged.Stage)
+	}
+	return "spawn"
+}
+
+// speaksForWorker reports whether a process may say READY=1 for the worker: one of
+// its group, or one that is gone already (systemd-notify ends at once) and had the
+// worker's user; the socket's name is known to the worker alone.
+func (p *attendant) speaksForWorker(pid int32, uid uint32) bool {
+	if pid > 0 {
+		pgid, err := unix.Getpgid(int(pid))
+		if err == nil {
+			return pgid == p.child.PID()
+		}
+	}
+	want := uint32(os.Geteuid())
+	if account, err := p.account(); err == nil && account != nil && account.Credential.UID >= 0 {
+		want = uint32(account.Credential.UID)
+	}
+	return uid == want
+}
+
+// heard translates what the worker says on its channels.
+func (p *attendant) heard(f gate.Fact) {
+	id := p.order.ID
+	switch f := f.(type) {
+	case gate.Ready:
+		p.w.tell(supervisor.BecameReady{ID: id, Via: string(f.Via)})
+	case gate.Status:
+		p.w.tell(supervisor.Said{ID: id, Text: f.Text})
+	case gate.ExtendTimeout:
+		p.w.tell(supervisor.Extended{ID: id, By: f.D})
+	case gate.Message:
+		p.w.tell(supervisor.Messaged{ID: id, Data: f.JSON})
+	case gate.Bad:
+		p.w.note(p.order.App, id, fmt.Sprintf("%s: %s: %s", label(p.order.App, p.order.Slot), f.Channel, f.Why))
+	}
+}
+
+// watch tells the process's end, then its group's.
+func (p *attendant) watch() {
+	defer p.w.working.Done()
+	exit := <-p.child.Exited()
+	id := p.order.ID
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	p.gates.Drain(ctx)
+	cancel()
+	p.w.logs.Drain(id)
+	p.w.tell(supervisor.Ended{
+		ID: id, Code: exit.Status.Code, Signal: exit.Status.Signal, Left: exit.Left,
+		How: exit.Status.String(), LastLines: p.w.logs.LastLines(id, quotedLines),
+	})
+	<-p.child.Gone()
+	p.push(func() {
+		p.w.logs.Finish(id)
+		p.gates.Close()
+		p.w.table.Detach(id)
+		p.w.records.Drop(id)
+		p.w.tell(supervisor.Gone{ID: id})
+	})
+}
+
+func (p *attendant) stop(o supervisor.StopOrder) {
+	if p.child == nil {
+		return
+	}
+	p.count(false)
+	if o.Message {
+		ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
+		err := p.gates.Send(ctx, "shutdown")
+		cancel()
+		if err == nil {
+			return
+		}
+		p.w.note(p.order.App, p.order.ID, fmt.Sprintf("%s: the message shutdown can't be sent, it gets the signal: %v", label(p.order.App, p.order.Slot), err))
+	}
+	mode := map[state.TreeKill]process.TreeMode{
+		state.TreeAuto: process.TreeAuto, state.TreeAll: process.TreeAll, state.TreeMain: process.TreeMain,
+	}[o.Tree]
+	if _, err := p.child.Stop(unix.Signal(o.Signal), mode, o.Pids); err != nil {
+		p.w.note(p.order.App, p.order.ID, err.Error())
+	}
+}
+
+// kill freezes the group first, so that what is counted is what is cut.
+func (p *attendant) kill() {
+	if p.child == nil {
+		return
+	}
+	p.child.Signal(unix.SIGSTOP, process.TreeAll, nil)
+	p.count(true)
+	if err := p.child.Kill(); err != nil {
+		p.w.note(p.order.App, p.order.ID, err.Error())
+	}
+}
+
+func (p *attendant) signal(sig unix.Signal) {
+	if p.child == nil {
+		return
+	}
+	if _, err := p.child.Signal(sig, process.TreeMain, nil); err != nil {
+		p.w.note(p.order.App, p.order.ID, err.Error())
+	}
+}
+
+// count tells how many connections are open, where that can be known.
+func (p *attendant) count(killed bool) {
+	locals := p.w.locals(p.order.App)
+	if len(locals) == 0 {
+		return
+	}
+	if n, err := usage.Connections(p.child.PID(), locals); err == nil {
+		p.w.tell(supervisor.Cut{ID: p.order.ID, Open: n, Killed: killed})
+	}
+}

@@ -1,0 +1,292 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"supervisor/supervisor"
+	"supervisor/supervisor/control"
+	"supervisor/supervisor/history"
+	"supervisor/supervisor/logs"
+	"supervisor/supervisor/state"
+	"supervisor/supervisor/usage"
+)
+
+// backend answers the control server. It has no state of its own but what files
+// were started with, and the last cpu samples.
+type backend struct {
+	loop    *supervisor.Loop
+	world   *world
+	history history.Dir
+	logs    *logs.Set
+	sampler *usage.Sampler
+	files   files
+	version string
+	env     []string        // the daemon's own, for requests that bring none
+	end     func()          // ends the daemon after the answer
+	ctx     context.Context // of the daemon: work goes on when a client leaves
+	work    sync.WaitGroup
+}
+
+var _ control.Backend = (*backend)(nil)
+
+// Do carries out a request; it goes on when the client has left.
+func (b *backend) Do(ctx context.Context, req state.Request) state.Result {
+	done := make(chan state.Result, 1)
+	b.work.Add(1)
+	go func() { // ends with the work, or with the loop
+		defer b.work.Done()
+		done <- b.do(b.ctx, req)
+	}()
+	select {
+	case r := <-done:
+		return r
+	case <-ctx.Done():
+		return failure(state.ExitFailed, "the client has left; the work goes on")
+	}
+}
+
+func (b *backend) do(ctx context.Context, req state.Request) state.Result {
+	if req.Env == nil {
+		req.Env = b.env
+	}
+	switch req.Verb {
+	case state.VerbStart:
+		return b.start(ctx, req)
+	case state.VerbReload:
+		return b.reload(ctx, req)
+	case state.VerbRestart:
+		return b.restart(ctx, req)
+	case state.VerbScale:
+		return b.scale(ctx, req)
+	case state.VerbStop:
+		return b.each(ctx, req, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
+	case state.VerbDelete:
+		return b.each(ctx, req, func(name string) supervisor.Command { return supervisor.DeleteApp{Name: name} })
+	case state.VerbReset:
+		return b.each(ctx, req, func(name string) supervisor.Command { return supervisor.ResetApp{Name: name} })
+	case state.VerbSignal:
+		return b.signal(ctx, req)
+	case state.VerbFlush:
+		return b.flush(ctx, req)
+	case state.VerbKill:
+		result := b.each(ctx, state.Request{}, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
+		b.end()
+		return result
+	}
+	return failure(state.ExitUsage, "cannot %q: no such request", req.Verb)
+}
+
+func failure(code int, format string, args ...any) state.Result {
+	return state.Result{Error: &state.Error{Code: code, Message: fmt.Sprintf(format, args...)}}
+}
+
+// chosen returns the apps that a request names, all of them for none, in the order
+// of their first start; an unknown name is an error.
+func (b *backend) chosen(ctx context.Context, names []string) ([]state.App, *state.Error) {
+	snap, err := b.loop.Snapshot(ctx)
+	if err != nil {
+		return nil, &state.Error{Code: state.ExitFailed, Message: err.Error()}
+	}
+	if len(names) == 0 {
+		return snap.Apps, nil
+	}
+	var apps []state.App
+	for _, name := range names {
+		i := slices.IndexFunc(snap.Apps, func(a state.App) bool { return a.Name == name })
+		if i < 0 {
+			return nil, unknown(name, snap.Apps)
+		}
+		apps = append(apps, snap.Apps[i])
+	}
+	return apps, nil
+}
+
+func unknown(name string, apps []state.App) *state.Error {
+	var known []string
+	for _, a := range apps {
+		known = append(known, a.Name)
+	}
+	text := "no app is known here"
+	if len(known) > 0 {
+		text = "known are " + strings.Join(known, ", ")
+	}
+	return &state.Error{Code: state.ExitFailed, Message: fmt.Sprintf("cannot find app %q: %s", name, text)}
+}
+
+// each gives every chosen app one command, all at once, and waits for all.
+func (b *backend) each(ctx context.Context, req state.Request, command func(name string) supervisor.Command) state.Result {
+	apps, missing := b.chosen(ctx, req.Names)
+	if missing != nil {
+		return state.Result{Error: missing}
+	}
+	outcomes := make([]supervisor.Outcome, len(apps))
+	var all sync.WaitGroup
+	for i, a := range apps {
+		all.Go(func() { outcomes[i] = b.tell(ctx, command(a.Name)) })
+	}
+	all.Wait()
+	var result state.Result
+	for i, a := range apps {
+		result.Touched = append(result.Touched, a.Name)
+		result.Error = add(result.Error, outcomes[i])
+	}
+	return result
+}
+
+// tell gives the loop a command; an end of the daemon is a failed outcome.
+func (b *backend) tell(ctx context.Context, cmd supervisor.Command) supervisor.Outcome {
+	out, err := b.loop.Do(ctx, cmd)
+	if err != nil {
+		out.Err = err
+	}
+	return out
+}
+
+// add joins a failed outcome to the error of a result: the first is the message,
+// the others and every last line are details.
+func add(to *state.Error, out supervisor.Outcome) *state.Error {
+	if out.Err == nil {
+		return to
+	}
+	if to == nil {
+		return &state.Error{Code: state.ExitFailed, Message: out.Err.Error(), Details: slices.Clone(out.Details)}
+	}
+	to.Details = append(append(to.Details, out.Err.Error()), out.Details...)
+	return to
+}
+
+func (b *backend) signal(ctx context.Context, req state.Request) state.Result {
+	sig, err := parseSignal(req.Signal)
+	if err != nil {
+		return failure(state.ExitUsage, "cannot send signal: %v", err)
+	}
+	return b.each(ctx, req, func(name string) supervisor.Command { return supervisor.SignalApp{Name: name, Signal: sig} })
+}
+
+func (b *backend) flush(ctx context.Context, req state.Request) state.Result {
+	apps, missing := b.chosen(ctx, req.Names)
+	if missing != nil {
+		return state.Result{Error: missing}
+	}
+	var result state.Result
+	var paths []string
+	for _, a := range apps {
+		result.Touched = append(result.Touched, a.Name)
+		paths = append(paths, b.world.pathsOf(a)...)
+	}
+	if len(paths) > 0 {
+		if err := b.logs.Flush(paths...); err != nil {
+			result.Error = &state.Error{Code: state.ExitFailed, Message: fmt.Sprintf("cannot flush: %v", err)}
+		}
+	}
+	return result
+}
+
+// pathsOf are the log files of an app, each once.
+func (w *world) pathsOf(a state.App) []string {
+	var paths []string
+	for slot := range a.Instances {
+		out, err := w.logPaths(a.Spec, slot)
+		for _, path := range []string{out, err} {
+			if path != "" && !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
+		}
+	}
+	return paths
+}
+
+func (b *backend) scale(ctx context.Context, req state.Request) state.Result {
+	apps, missing := b.chosen(ctx, req.Names)
+	if missing != nil {
+		return state.Result{Error: missing}
+	}
+	var result state.Result
+	for _, a := range apps {
+		to, err := scaled(req.Count, a.Instances)
+		if err != nil {
+			return failure(state.ExitUsage, "cannot scale %s: %v", a.Name, err)
+		}
+		out := b.tell(ctx, supervisor.ScaleApp{Name: a.Name, To: to})
+		result.Touched = append(result.Touched, a.Name)
+		result.Started = append(result.Started, started(a.Name, out))
+		result.Error = add(result.Error, out)
+	}
+	b.show(ctx, &result)
+	return result
+}
+
+func (b *backend) restart(ctx context.Context, req state.Request) state.Result {
+	apps, missing := b.chosen(ctx, req.Names)
+	if missing != nil {
+		return state.Result{Error: missing}
+	}
+	var result state.Result
+	for _, a := range apps {
+		result.Touched = append(result.Touched, a.Name)
+		if result.Error != nil { // the first failure ends it
+			result.Started = append(result.Started, state.StartedApp{Name: a.Name, Action: state.Skipped})
+			continue
+		}
+		out := b.tell(ctx, supervisor.RestartApp{Name: a.Name})
+		result.Started = append(result.Started, started(a.Name, out))
+		result.Error = add(result.Error, out)
+	}
+	b.show(ctx, &result)
+	return result
+}
+
+func started(name string, out supervisor.Outcome) state.StartedApp {
+	s := state.StartedApp{Name: name, Action: out.Action, OK: out.Err == nil, Details: out.Details}
+	if out.Err != nil {
+		s.Reason, s.Slot = out.Err.Error(), &out.Slot
+	}
+	return s
+}
+
+// show puts the table that a person wants to see next into the result.
+func (b *backend) show(ctx context.Context, result *state.Result) {
+	if snap, err := b.List(ctx); err == nil {
+		result.Snapshot = &snap
+	}
+}
+
+// Events subscribes to what happens.
+func (b *backend) Events() (<-chan state.Event, func()) { return b.loop.Events() }
+
+// Version is the daemon's.
+func (b *backend) Version() string { return b.version }
+
+// History returns the last n receipts of an app, or of all, oldest first.
+func (b *backend) History(ctx context.Context, name string, n int) ([]json.RawMessage, error) {
+	names := []string{name}
+	if name == "" {
+		apps, missing := b.chosen(ctx, nil)
+		if missing != nil {
+			return nil, missing
+		}
+		names = nil
+		for _, a := range apps {
+			names = append(names, a.Name)
+		}
+	}
+	var all []json.RawMessage
+	for _, name := range names {
+		receipts, err := b.history.Read(name, n)
+		if err != nil {
+			return nil, err
+		}
+		if len(names) == 1 && len(receipts) == 0 {
+			if _, missing := b.chosen(ctx, names); missing != nil {
+				return nil, missing
+			}
+		}
+		all = append(all, receipts...)
+	}
+	return all, nil
+}

@@ -1,0 +1,107 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/ecosystem"
+	"supervisor/supervisor/state"
+)
+
+// overrides are what an ecosystem was started with beside its text; reload applies
+// them again.
+type overrides struct {
+	envName   *string
+	instances *string
+	rename    *string
+}
+
+// files remembers the ecosystems. A leaf: nobody is called with the lock held.
+type files struct {
+	mu   sync.Mutex
+	with map[string]overrides
+}
+
+// merged returns what a file is to be read with: what the request says over what
+// was said before.
+func (f *files) merged(path string, req state.Request) overrides {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	o := f.with[path]
+	if req.EnvName != nil {
+		o.envName = req.EnvName
+	}
+	if req.Instances != nil {
+		o.instances = req.Instances
+	}
+	if req.Rename != nil {
+		o.rename = req.Rename
+	}
+	return o
+}
+
+func (f *files) remember(path string, o overrides) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.with[path] = o
+}
+
+// read validates an ecosystem file. The error is for the client, exit code 2.
+func (o overrides) read(path string, env []string) (*ecosystem.Ecosystem, *state.Error) {
+	src, err := readBounded(path)
+	if err != nil {
+		return nil, &state.Error{Code: state.ExitUsage, Message: fmt.Sprintf("cannot read %s: %v; nothing was changed", path, err)}
+	}
+	eco, err := ecosystem.Parse(src, ecosystem.Options{
+		File: path, EnvName: o.envName, Instances: o.instances, Rename: o.rename,
+		CPUs: usableCPUs(), Disk: disk(), Path: lookEnv(env, "PATH"),
+	})
+	if err != nil {
+		failure := &state.Error{Code: state.ExitUsage, Message: fmt.Sprintf("cannot use %s; nothing was changed", path)}
+		if complaints, ok := errors.AsType[ecosystem.Complaints](err); ok {
+			failure.Details = complaints.Lines()
+		} else {
+			failure.Details = []string{err.Error()}
+		}
+		return nil, failure
+	}
+	return eco, nil
+}
+
+func readBounded(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, errors.Unwrap(err)
+	case !info.Mode().IsRegular():
+		return nil, errors.New("it is not a regular file")
+	case info.Size() > ecosystem.MaxFile:
+		return nil, fmt.Errorf("it has %d bytes, more than the %d that are read", info.Size(), ecosystem.MaxFile)
+	}
+	return os.ReadFile(path)
+}
+
+func (o overrides) name() string {
+	if o.envName == nil {
+		return ""
+	}
+	return *o.envName
+}
+
+// usableCPUs is how many processors the daemon may use: affinity and, where a
+// cgroup v2 quota is set, that (rounded up). At least 1.
+func usableCPUs() int {
+	n := 1
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err == nil {
+		n = max(1, set.Count())
+	}
+	if quota, ok := cgroupQuota(); ok {
+		n = max(1, min(n, quota))
+	}
+	return n
+}

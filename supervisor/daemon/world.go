@@ -1,0 +1,245 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor"
+	"supervisor/supervisor/handover"
+	"supervisor/supervisor/history"
+	"supervisor/supervisor/listener"
+	"supervisor/supervisor/logs"
+	"supervisor/supervisor/state"
+	"supervisor/supervisor/usage"
+)
+
+// world carries out what the loop orders, with the hands. It implements
+// supervisor.World: every method only pushes into a lane.
+type world struct {
+	home    home
+	ctx     context.Context // ends builds
+	tell    func(supervisor.Fact)
+	say     func(format string, args ...any) // the daemon's own log
+	store   handover.Store
+	records handover.Dir
+	history history.Dir
+	table   *listener.Table
+	logs    *logs.Set
+	boot    string
+
+	mu         sync.Mutex
+	apps       map[string]*lane
+	attendants map[uint64]*attendant
+	working    sync.WaitGroup
+}
+
+var _ supervisor.World = (*world)(nil)
+
+func (w *world) app(name string) *lane {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l := w.apps[name]
+	if l == nil {
+		l = &lane{all: &w.working}
+		w.apps[name] = l
+	}
+	return l
+}
+
+func (w *world) attendant(id uint64) *attendant {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.attendants[id]
+}
+
+// Prepare resolves a generation, then opens its declared sockets.
+func (w *world) Prepare(o supervisor.PrepareOrder) {
+	w.app(o.App).push(func() {
+		answer := supervisor.Prepared{App: o.App, Gen: o.Gen, Token: o.Token}
+		builds, err := w.runDir(o.Spec.User != "")
+		if err != nil {
+			answer.Stage, answer.Err = "build "+o.Spec.Script, err
+			w.tell(answer)
+			return
+		}
+		r := resolver{spec: o.Spec, env: baseEnv(o.Env, o.Spec.FilterEnv), builds: builds, gen: o.Gen}
+		launch, failed := r.resolve(w.ctx)
+		if failed != nil {
+			answer.Stage, answer.Err, answer.Lines = failed.stage, failed.err, failed.lines
+		} else if err := w.table.Open(o.App, declared(o.Spec.Listen)); err != nil {
+			answer.Stage, answer.Err = "listen for "+o.App, err
+		}
+		answer.Launch = launch
+		w.tell(answer)
+	})
+}
+
+// Spawn starts a process and whoever attends to it until it is gone.
+func (w *world) Spawn(o supervisor.SpawnOrder) {
+	p := &attendant{w: w, order: o, lane: lane{all: &w.working}}
+	w.mu.Lock()
+	w.attendants[o.ID] = p
+	w.mu.Unlock()
+	p.push(p.start)
+}
+
+// Stop sends the stop signal or message.
+func (w *world) Stop(o supervisor.StopOrder) {
+	if p := w.attendant(o.ID); p != nil {
+		p.push(func() { p.stop(o) })
+	}
+}
+
+// Kill sends SIGKILL to the group.
+func (w *world) Kill(id uint64) {
+	if p := w.attendant(id); p != nil {
+		p.push(p.kill)
+	}
+}
+
+// Signal sends any signal to the main process.
+func (w *world) Signal(id uint64, signal int) {
+	if p := w.attendant(id); p != nil {
+		p.push(func() { p.signal(unix.Signal(signal)) })
+	}
+}
+
+// Forget drops what is kept about a process that is gone.
+func (w *world) Forget(id uint64) {
+	w.mu.Lock()
+	delete(w.attendants, id)
+	w.mu.Unlock()
+	w.logs.Forget(id)
+}
+
+// Retain closes the sockets that nobody needs after a rollout.
+func (w *world) Retain(app string, listen []state.Listen, ids []uint64) {
+	w.app(app).push(func() { w.table.Retain(app, declared(listen), ids) })
+}
+
+// Release closes all sockets of an app.
+func (w *world) Release(app string) {
+	w.app(app).push(func() { w.table.Release(app) })
+}
+
+// Drops sums the accept-queue drops of an app's listeners.
+func (w *world) Drops(app string) {
+	w.app(app).push(func() {
+		var sum int64
+		known := false
+		w.table.Each(app, func(fd int) {
+			if n, err := usage.Drops(fd); err == nil {
+				sum, known = sum+int64(n), true
+			}
+		})
+		answer := supervisor.Dropped{App: app}
+		if known {
+			answer.Count = &sum
+		}
+		w.tell(answer)
+	})
+}
+
+// Keep writes a receipt to the history.
+func (w *world) Keep(r state.Receipt) {
+	w.app(r.Name).push(func() {
+		if err := w.history.Append(r.Name, r); err != nil {
+			w.note(r.Name, 0, fmt.Sprintf("the receipt of this reload is lost: %v", err))
+		}
+	})
+}
+
+func (w *world) note(app string, id uint64, text string) {
+	w.say("%s: %s", app, text)
+	w.tell(supervisor.Noted{App: app, ID: id, Text: text})
+}
+
+// heard translates what the table of sockets tells.
+func (w *world) heard(f listener.Fact) {
+	switch f := f.(type) {
+	case listener.Listening:
+		w.tell(supervisor.Listening{ID: f.Worker, PID: f.PID, Addr: f.Addr})
+	case listener.Refused:
+		holder := f.Holder
+		if holder == "" {
+			holder = "somebody"
+		}
+		w.note(f.App, f.Worker, fmt.Sprintf("a worker can't have %s: %s has it (%v)", f.Addr, holder, f.Err))
+	case listener.Hung:
+		text := fmt.Sprintf("a worker called shutdown(2) on %s, which stops it for all; it listens again", f.Addr)
+		if f.Err != nil {
+			text = fmt.Sprintf("a worker called shutdown(2) on %s, and listening again failed: %v", f.Addr, f.Err)
+		}
+		w.note(f.App, f.Worker, text)
+	case listener.Unavailable:
+		w.unseen(f.App, f.Reason+"; "+f.Remedy)
+	}
+}
+
+func (w *world) unseen(app, why string) {
+	text := "listeners can't be shared unseen: " + why
+	w.say("%s: %s", app, text)
+	w.tell(supervisor.Unseen{App: app, Note: text})
+}
+
+// wrote translates what the log capture tells.
+func (w *world) wrote(f logs.Fact) {
+	switch f := f.(type) {
+	case logs.Failed:
+		w.say("log %s: %v; the workers go on", f.Path, f.Err)
+	case logs.Dropped:
+		w.say("log %s: %d bytes (%d lines) lost", f.Path, f.Bytes, f.Lines)
+	case logs.Resumed:
+		w.say("log %s: written again", f.Path)
+	case logs.Copied:
+		w.say("log %s: %v: lines are copied through memory", f.Path, f.Err)
+	}
+}
+
+// locals are the addresses that an app's connections come in by.
+func (w *world) locals(app string) []usage.Local {
+	var locals []usage.Local
+	for _, s := range w.table.Sockets(app) {
+		if path, ok := strings.CutPrefix(s.Addr, "unix:"); ok {
+			locals = append(locals, usage.Local{Path: path})
+		} else if addr, err := netip.ParseAddrPort(strings.TrimPrefix(s.Addr, "tcp://")); err == nil {
+			locals = append(locals, usage.Local{Addr: addr})
+		}
+	}
+	return locals
+}
+
+func declared(listen []state.Listen) []listener.Declared {
+	var d []listener.Declared
+	for _, l := range listen {
+		d = append(d, listener.Declared{Network: l.Network, Address: l.Address, Name: l.Name})
+	}
+	return d
+}
+
+// logPaths are the files of one worker's streams. A given file is used as written
+// with one instance, with -SLOT before the extension with more (DESIGN section 10).
+func (w *world) logPaths(s state.Spec, slot int) (out, err string) {
+	return w.logPath(s, s.OutFile, "out", slot), w.logPath(s, s.ErrorFile, "error", slot)
+}
+
+func (w *world) logPath(s state.Spec, given, stream string, slot int) string {
+	switch {
+	case given == "/dev/null":
+		return ""
+	case given == "" && s.MergeLogs:
+		return w.home.path("logs", fmt.Sprintf("%s-%s.log", safeName(s.Name), stream))
+	case given == "":
+		return w.home.path("logs", fmt.Sprintf("%s-%s-%d.log", safeName(s.Name), stream, slot))
+	case s.Instances > 1 && !s.MergeLogs && !strings.HasPrefix(given, "/dev/"):
+		ext := filepath.Ext(given)
+		return fmt.Sprintf("%s-%d%s", strings.TrimSuffix(given, ext), slot, ext)
+	}
+	return given
+}
