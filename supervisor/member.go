@@ -59,6 +59,7 @@ type armed struct {
 // end is how a process ended.
 type end struct {
 	code, signal int
+	name         string // of the signal
 	how          string
 	lines        []string
 }

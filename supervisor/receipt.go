@@ -4,10 +4,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"syscall"
 	"time"
 
-	"supervisor/signals"
 	"supervisor/supervisor/rollout"
 	"supervisor/supervisor/state"
 )
@@ -138,7 +136,7 @@ func (l *Loop) noteGone(w *member) {
 // status tells an exit code apart from a death by signal.
 func (e *end) status() (*int, string) {
 	if e.signal != 0 {
-		return nil, signals.Name(syscall.Signal(e.signal))
+		return nil, e.name
 	}
 	code := e.code
 	return &code, ""

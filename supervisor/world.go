@@ -130,6 +130,7 @@ type (
 	Ended struct {
 		ID           uint64
 		Code, Signal int
+		SignalName   string // of Signal, "" for 0
 		Left         int
 		How          string // for a person: "exit code 3", "killed by SIGSEGV"
 		LastLines    []string

@@ -249,7 +249,7 @@ func (p *attendant) watch() {
 	cancel()
 	p.w.logs.Drain(id)
 	p.w.tell(supervisor.Ended{
-		ID: id, Code: exit.Status.Code, Signal: exit.Status.Signal, Left: exit.Left,
+		ID: id, Code: exit.Status.Code, Signal: exit.Status.Signal, SignalName: signalName(exit.Status.Signal), Left: exit.Left,
 		How: exit.Status.String(), LastLines: p.w.logs.LastLines(id, quotedLines),
 	})
 	<-p.child.Gone()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"supervisor/ecosystem"
 	"supervisor/signals"
@@ -28,4 +29,12 @@ func scaled(text string, now int) (int, error) {
 func parseSignal(text string) (int, error) {
 	sig, err := signals.Parse(text)
 	return int(sig), err
+}
+
+// signalName is "" for none.
+func signalName(sig int) string {
+	if sig == 0 {
+		return ""
+	}
+	return signals.Name(syscall.Signal(sig))
 }
