@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"runtime"
+
+	"supervisor/ecosystem"
+	"supervisor/supervisor/state"
+)
+
+// checked is a file that is valid.
+type checked struct {
+	Apps     []string
+	Warnings []string
+}
+
+// maxFile bounds an ecosystem's size, in bytes.
+const maxFile = 4 << 20
+
+// checkFile parses and validates an ecosystem as the daemon would. Every
+// complaint is a detail of the error, which has exit code 2.
+func (s *session) checkFile(verb, typed, path string, req state.Request) (checked, error) {
+	cannot := func(err error) error {
+		return usage("cannot %s %s: %v", verb, typed, err)
+	}
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > maxFile {
+		err = errors.New("the file is larger than 4 MiB")
+	}
+	if err != nil {
+		return checked{}, cannot(err)
+	}
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return checked{}, cannot(err)
+	}
+	eco, err := ecosystem.Parse(src, ecosystem.Options{
+		File: path, EnvName: req.EnvName, Instances: req.Instances, Rename: req.Rename,
+		CPUs: runtime.NumCPU(), Disk: os.DirFS("/"), Path: s.env.Getenv("PATH"),
+	})
+	var complaints ecosystem.Complaints
+	if errors.As(err, &complaints) {
+		return checked{}, &state.Error{
+			Code:    state.ExitUsage,
+			Message: "cannot " + verb + " " + typed + ": " + plural(len(complaints), "complaint"),
+			Details: complaints.Lines(),
+		}
+	}
+	if err != nil {
+		return checked{}, cannot(err)
+	}
+	ok := checked{Apps: []string{}, Warnings: eco.Warnings.Lines()}
+	for _, a := range eco.Apps {
+		ok.Apps = append(ok.Apps, a.Name)
+	}
+	return ok, nil
+}
+
+// sample is what init writes.
+func sample() []byte { return ecosystem.Sample() }

@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/control"
+	"supervisor/supervisor/state"
+)
+
+// guard is how long a test waits for what must come: a failure guard, no timing.
+const guard = 30 * time.Second
+
+// TestMain is also the program that is started in the background: the real
+// command line with a fake daemon behind it.
+func TestMain(m *testing.M) {
+	if os.Getenv("CLI_TEST_PROGRAM") != "" {
+		os.Exit(Run(os.Args, Env{Daemon: fakeDaemon, Version: "1.2.3"}))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// fakeDaemon keeps the daemon's promises: one per home, a line on the ready
+// pipe once the socket accepts, an end after kill.
+func fakeDaemon(o DaemonOptions) int {
+	ready := func(line string) {
+		if o.ReadyFD >= 0 {
+			unix.Write(o.ReadyFD, []byte(line+"\n"))
+			unix.Close(o.ReadyFD)
+		}
+	}
+	switch os.Getenv("FAKE_DAEMON") {
+	case "dies":
+		fmt.Fprintln(o.Stderr, "the first line\npanic: out of cheese")
+		return 2
+	case "refuses":
+		ready("error: cannot listen: the disk is full")
+		return 1
+	}
+	if o.Foreground {
+		fmt.Fprintf(o.Stdout, "foreground %s\n", o.Request.Verb)
+		return 7
+	}
+	lock, err := unix.Open(filepath.Join(o.Home, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)
+	if err != nil || unix.Flock(lock, unix.LOCK_EX|unix.LOCK_NB) != nil {
+		ready(ReadyRunning)
+		return 1
+	}
+	f, _ := os.OpenFile(filepath.Join(o.Home, "starts"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	fmt.Fprintln(f, os.Getpid())
+	f.Close()
+	ln, err := net.Listen("unix", filepath.Join(o.Home, socketName))
+	if err != nil {
+		ready(ReadyError + err.Error())
+		return 1
+	}
+	b := newFake()
+	s := control.Serve(ln, b)
+	ready(ReadyOK)
+	<-b.killed
+	ctx, cancel := context.WithTimeout(context.Background(), guard)
+	defer cancel()
+	s.Close(ctx)
+	return 0
+}
+
+// world is one home, one current folder, and what commands printed.
+type world struct {
+	t          *testing.T
+	home, dir  string
+	env        map[string]string
+	terminal   bool
+	ctx        context.Context
+	out, err   string
+	backend    *fakeBackend
+	executable string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	home, err := os.MkdirTemp("", "cli") // short: sun_path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(home) })
+	return &world{t: t, home: home, dir: t.TempDir(), ctx: context.Background(),
+		env: map[string]string{"SUPERVISOR_HOME": home, "PATH": "/usr/bin:/bin", "CLI_TEST_PROGRAM": "1"}}
+}
+
+// withDaemon serves a fake backend in this process.
+func (w *world) withDaemon() *fakeBackend {
+	w.t.Helper()
+	ln, err := net.Listen("unix", filepath.Join(w.home, socketName))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.backend = newFake()
+	s := control.Serve(ln, w.backend)
+	w.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), guard)
+		defer cancel()
+		s.Close(ctx)
+	})
+	return w.backend
+}
+
+func (w *world) write(name, text string) {
+	w.t.Helper()
+	if err := os.WriteFile(filepath.Join(w.dir, name), []byte(text), 0o755); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// run runs one command line and returns its exit code; what it printed is in
+// out and err.
+func (w *world) run(args ...string) int {
+	w.t.Helper()
+	code, out, errOut := w.try(args...)
+	w.out, w.err = out, errOut
+	return code
+}
+
+func (w *world) try(args ...string) (int, string, string) {
+	var out, errOut bytes.Buffer
+	code := Run(append([]string{"supervisor"}, args...), Env{
+		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errOut,
+		Getenv: func(k string) string { return w.env[k] },
+		Environ: func() []string {
+			var list []string
+			for k, v := range w.env {
+				list = append(list, k+"="+v)
+			}
+			return list
+		},
+		Getwd:    func() (string, error) { return w.dir, nil },
+		Terminal: func() (int, int, bool) { return 80, 24, w.terminal },
+		Context:  w.ctx, Daemon: fakeDaemon, Version: "1.2.3",
+	})
+	return code, out.String(), errOut.String()
+}
+
+// want checks an exit code and words that must be in what was printed.
+func (w *world) want(code, wantCode int, words ...string) {
+	w.t.Helper()
+	if code != wantCode {
+		w.t.Errorf("exit code %d, want %d\nstdout: %s\nstderr: %s", code, wantCode, w.out, w.err)
+	}
+	for _, word := range words {
+		if !strings.Contains(w.out+w.err, word) {
+			w.t.Errorf("no %q in\nstdout: %s\nstderr: %s", word, w.out, w.err)
+		}
+	}
+}
+
+const valid = "apps:\n  - name: web\n    script: app.js\n    interpreter: none\n"
+
+func intp(n int) *int       { return &n }
+func int64p(n int64) *int64 { return &n }
+
+var _ control.Backend = (*fakeBackend)(nil)
+
+func receipt() state.Receipt {
+	return state.Receipt{Name: "web", Result: state.Complete, FromGeneration: 4, ToGeneration: 5, DurationMS: 1200,
+		Workers: []state.WorkerReceipt{{Slot: 0, OldPID: 4211, NewPID: 4388, ReadyMS: int64p(41), ReadyBy: "node ipc", DrainMS: int64p(120), ExitCode: intp(0), SlotRuns: 5}}}
+}
