@@ -25,6 +25,9 @@ func nearest(key string, known []string) string {
 	}
 	best, found := min(maxEdits, max(1, len(key)/3))+1, ""
 	for _, word := range known {
+		if max(len(word)-len(key), len(key)-len(word)) >= best {
+			continue // one letter more or less is one edit at least
+		}
 		if d := edits(key, word); d < best {
 			best, found = d, word
 		}
