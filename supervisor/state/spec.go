@@ -135,7 +135,8 @@ type FilterEnv struct {
 	Contains []string `json:"contains,omitempty"` // names that contain one of these are dropped
 }
 
-// Log says how an app's log files are rotated; sizes in bytes.
+// Log says how an app's log files are rotated; sizes in bytes. A negative
+// MaxSize is never, a negative MaxFiles keeps no rotated file.
 type Log struct {
 	MaxSize  int64 `json:"max_size"`
 	MaxFiles int   `json:"max_files"`
