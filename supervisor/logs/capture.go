@@ -1,7 +1,6 @@
 package logs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -256,7 +255,7 @@ func (s *Set) Start(worker uint64) {
 func (s *Set) Drain(worker uint64) error {
 	var errs []error
 	for _, st := range s.streamsOf(worker) {
-		errs = append(errs, st.file.call(context.Background(), func() error { st.file.drain(st); return nil }))
+		errs = append(errs, st.file.call(func() error { st.file.drain(st); return nil }))
 	}
 	return errors.Join(errs...)
 }
@@ -286,7 +285,7 @@ func (s *Set) release(c *capture) error {
 	var errs []error
 	for _, st := range c.streams {
 		f := st.file
-		errs = append(errs, f.call(context.Background(), func() error { f.end(st); return nil }))
+		errs = append(errs, f.call(func() error { f.end(st); return nil }))
 		s.unref(f)
 	}
 	s.reg.mu.Lock()

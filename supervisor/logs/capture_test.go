@@ -16,11 +16,11 @@ func TestEveryLineOnce(t *testing.T) {
 			s, facts := newSet(t)
 			path := inDir(t, "out.log")
 			never := FileConfig{Path: path, MaxSize: -1}
-			spawn(t, s, Worker{ID: 1, Label: "a:0", Out: never}, mode+" a 200000").wait()
+			spawn(t, s, Worker{ID: 1, Label: "a:0", Out: never}, mode+" a 100000").wait()
 			if err := s.Drain(1); err != nil {
 				t.Fatal(err)
 			}
-			checkLines(t, readSet(t, path), 200000, "a")
+			checkLines(t, readSet(t, path), 100000, "a")
 			if f := facts.list(); len(f) > 0 {
 				t.Error(f)
 			}
@@ -138,6 +138,7 @@ func TestOpenRefuses(t *testing.T) {
 		{ID: 1, Label: "a:0", Out: FileConfig{Path: dir}},
 		{ID: 1, Label: "a:0", Out: FileConfig{Path: dir + "/x"}, Err: FileConfig{Path: dir}},
 		{ID: 1, Label: "a:0", Out: FileConfig{Path: "/proc/nowhere/x"}},
+		{ID: 1, Label: "a:0", Out: FileConfig{Path: "/dev/zero"}},
 	} {
 		_, err := s.Open(w)
 		if err == nil || !strings.Contains(err.Error(), "a:0") {
@@ -151,10 +152,52 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
+// A worker that owns the folder can't lead us elsewhere by a symlink.
+func TestSymlinkThatAppearsLater(t *testing.T) {
+	s, _ := newSet(t)
+	dir := t.TempDir()
+	path, elsewhere := dir+"/out.log", dir+"/elsewhere"
+	ends := openOnly(t, s, 1, FileConfig{Path: path})
+	for _, exists := range []bool{false, true} {
+		os.Remove(path)
+		if err := os.Symlink(elsewhere, path); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Reopen(); !errors.Is(err, syscall.ELOOP) {
+			t.Errorf("exists: %v: %v", exists, err)
+		}
+		syscall.Write(ends.Stdout, []byte("hello\n"))
+		drain(t, s, 1)
+		if st, err := os.Stat(elsewhere); err == nil && st.Size() > 0 {
+			t.Error("followed")
+		}
+		if err := os.WriteFile(elsewhere, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// One that is there from the start is followed, and its target has one writer under both names.
+func TestSymlinkIsFollowed(t *testing.T) {
+	s, _ := newSet(t)
+	dir := t.TempDir()
+	if err := errors.Join(os.WriteFile(dir+"/real", nil, 0o600), os.Symlink("real", dir+"/link")); err != nil {
+		t.Fatal(err)
+	}
+	ends := openOnly(t, s, 1, FileConfig{Path: dir + "/link"})
+	openOnly(t, s, 2, FileConfig{Path: dir + "/real"})
+	if n := len(s.openFiles()); n != 1 {
+		t.Errorf("%d files", n)
+	}
+	syscall.Write(ends.Stdout, []byte("hello\n"))
+	drain(t, s, 1)
+	checkFile(t, dir+"/real", "hello\n")
+}
+
 func TestQuiesceUnderFlood(t *testing.T) {
 	s, _ := newSet(t)
 	cfg := FileConfig{Path: inDir(t, "out.log"), MaxSize: -1}
-	p := spawn(t, s, Worker{ID: 1, Label: "a:0", Out: cfg}, "lines a 300000")
+	p := spawn(t, s, Worker{ID: 1, Label: "a:0", Out: cfg}, "lines a 100000")
 	for range 50 {
 		s.Quiesce()
 		before := size(t, cfg.Path)
@@ -170,7 +213,7 @@ func TestQuiesceUnderFlood(t *testing.T) {
 	if err := s.Finish(1); err != nil {
 		t.Fatal(err)
 	}
-	checkLines(t, readSet(t, cfg.Path), 300000, "a")
+	checkLines(t, readSet(t, cfg.Path), 100000, "a")
 }
 
 func TestCloseWhileQuiescedMovesNothing(t *testing.T) {

@@ -35,8 +35,8 @@ func TestSIGKILLOfTheSupervisor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := startWriter(t, end, errs, mode+" a 300000")
-			for range 30 {
+			p := startWriter(t, end, errs, mode+" a 150000")
+			for range 20 {
 				watch := watchFile(t, filepath.Dir(path))
 				daemon := startCapture(t, pipe, path)
 				watch.wait(t, "") // for a first write; the kill comes somewhere in those that follow
@@ -47,15 +47,22 @@ func TestSIGKILLOfTheSupervisor(t *testing.T) {
 			p.wait()
 			last.stdin.Close() // it drains
 			last.wait()
-			checkLines(t, readSet(t, path), 300000, "a")
+			checkLines(t, readSet(t, path), 150000, "a")
 		})
 	}
 }
 
 func startCapture(t *testing.T, pipe *os.File, path string) *process {
+	return startCaptureOn(t, pipe, path, nil)
+}
+
+func startCaptureOn(t *testing.T, pipe *os.File, path string, stdout *os.File) *process {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), writerEnv+"=capture x 1000000 "+path, "GORACE=atexit_sleep_ms=0")
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
 	cmd.Stderr, cmd.ExtraFiles = os.Stderr, []*os.File{pipe}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -172,7 +179,7 @@ func TestCopied(t *testing.T) {
 	path := inDir(t, "out.log")
 	ends := openOnly(t, s, 1, FileConfig{Path: path})
 	f := s.openFiles()[canonical(path)]
-	f.call(t.Context(), func() error { // O_APPEND makes splice(2) say EINVAL
+	f.call(func() error { // O_APPEND makes splice(2) say EINVAL
 		_, err := unix.FcntlInt(uintptr(f.fd), unix.F_SETFL, unix.O_APPEND)
 		return err
 	})
@@ -215,6 +222,45 @@ func TestFifo(t *testing.T) {
 	finish(t, s, 2)
 	flood.kill()
 	finish(t, s, 1)
+}
+
+// As in a container: out_file is /dev/stdout, a pipe or a file that somebody else opened.
+func TestDevStdout(t *testing.T) {
+	file := t.TempDir() + "/stdout"
+	for _, path := range []string{"", file} {
+		r, end, _, err := newPipe(false, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pipe := os.NewFile(uintptr(r), "pipe")
+		out, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if path != "" {
+			w.Close()
+			if w, err = os.Create(path); err != nil {
+				t.Fatal(err)
+			}
+		}
+		daemon := startCaptureOn(t, pipe, "/dev/stdout", w)
+		w.Close()
+		syscall.Write(end, []byte("hello\n"))
+		unix.Close(end)
+		if path == "" {
+			got := make([]byte, 6)
+			if _, err := io.ReadFull(out, got); err != nil || string(got) != "hello\n" {
+				t.Errorf("%q %v", got, err)
+			}
+		}
+		daemon.stdin.Close()
+		daemon.wait()
+		if path != "" {
+			checkFile(t, path, "hello\n")
+		}
+		pipe.Close()
+		out.Close()
+	}
 }
 
 // Many workers cost two goroutines and four descriptors each, and leave nothing.

@@ -1,7 +1,6 @@
 package logs
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,7 +22,8 @@ type file struct {
 	naps  []*stream // streams that have a turn to take later
 	stop  bool
 
-	fd        int // -1: could not be opened
+	fd        int  // -1: could not be opened
+	device    bool // it was no regular file from the start: /dev/stdout, which is a symlink
 	opened    time.Time
 	regular   bool
 	copies    bool  // it does not take splice(2)
@@ -65,11 +65,13 @@ func (s *Set) acquire(cfg FileConfig) (*file, error) {
 	f := &file{set: s, path: path, fd: -1, done: make(chan struct{}), inbox: inbox{wake: make(chan struct{}, 1)}}
 	f.configure(cfg)
 	if path != "" {
+		st, err := os.Stat(path)
+		f.device = err == nil && !st.Mode().IsRegular()
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 			return nil, fmt.Errorf("cannot create the log folder: %w", err)
 		}
 		// The disk may hang: nobody else must wait for this open, so it is done without the registry's lock.
-		if err := f.open(0); err != nil {
+		if err := f.open(); err != nil {
 			return nil, err
 		}
 	}
@@ -132,12 +134,14 @@ func (cfg FileConfig) defaults() FileConfig {
 
 func (f *file) configure(cfg FileConfig) { f.cfg, f.limit = cfg, cfg.MaxSize }
 
-// open opens the file by its name with extra flags, beside what is open.
+// open opens the file by its name in place of what is open, which stays in use if that fails.
 // There is no O_APPEND, which splice(2) refuses, and O_NONBLOCK is for fifos: without a reader they are an error.
-func (f *file) open(extra int) error {
-	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY | extra
-	if real, err := filepath.EvalSymlinks(f.path); err == nil && real == f.path {
-		flags |= unix.O_NOFOLLOW // the folder may be a worker's, and we may be root
+func (f *file) open() error {
+	flags := unix.O_WRONLY | unix.O_CREAT | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY
+	if !f.device {
+		// The path has no symlink left (canonical). The folder may be a worker's and we may be root: one that
+		// appears later is not followed.
+		flags |= unix.O_NOFOLLOW
 	}
 	fd, err := unix.Open(f.path, flags, 0o600)
 	for err == unix.EINTR {
@@ -151,8 +155,13 @@ func (f *file) open(extra int) error {
 		unix.Close(fd)
 		return fmt.Errorf("cannot stat log file %s: %w", f.path, err)
 	}
+	kind := st.Mode & unix.S_IFMT
+	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); kind != unix.S_IFREG && kind != unix.S_IFIFO && err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("cannot use log file %s: it is not a file, a pipe or a terminal", f.path)
+	}
 	f.closeFile()
-	f.fd, f.regular = fd, st.Mode&unix.S_IFMT == unix.S_IFREG
+	f.fd, f.regular = fd, kind == unix.S_IFREG
 	f.size, f.lineStart, f.moved, f.copies = st.Size, true, false, false
 	f.limit = f.cfg.MaxSize
 	return nil
@@ -264,9 +273,9 @@ func (in *inbox) take() (ready []*stream, calls []func()) {
 
 // call has the goroutine run do and waits for its error. It gives up waiting, and what was asked happens later,
 // when the set is quiesced (ErrQuiesced) or the disk hangs (ErrBusy).
-func (f *file) call(ctx context.Context, do func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, callWait)
-	defer cancel()
+func (f *file) call(do func() error) error {
+	patience := time.NewTimer(callWait)
+	defer patience.Stop()
 	answer := make(chan error, 1)
 	held := f.set.heldChan()
 	f.post(func() { answer <- do() })
@@ -277,7 +286,7 @@ func (f *file) call(ctx context.Context, do func() error) error {
 		return nil
 	case <-held:
 		return ErrQuiesced
-	case <-ctx.Done():
+	case <-patience.C:
 		return fmt.Errorf("cannot finish with log file %s: %w", f.path, ErrBusy)
 	}
 }

@@ -90,12 +90,12 @@ func (j *janitor) pruneRound() {
 		}
 	}
 	if j.set.cfg.MaxTotal > 0 {
-		j.cap()
+		j.capTotal()
 	}
 }
 
-// cap keeps the rotated files of all open logs within MaxTotal.
-func (j *janitor) cap() {
+// capTotal keeps the rotated files of all open logs within MaxTotal.
+func (j *janitor) capTotal() {
 	type rotated struct {
 		path, name, stamp string
 		size              int64
@@ -124,6 +124,7 @@ func (j *janitor) remove(path, name string) {
 	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		j.set.cfg.Facts(Failed{Path: path, Err: err})
 	}
+	_ = os.Remove(name + tmpSuffix) // a crash may have left it; mostly there is none
 }
 
 // compressRound compresses what is rotated, the newest first: the oldest are the next to be removed.

@@ -18,7 +18,6 @@
 package logs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -51,7 +50,7 @@ const (
 	napTime       = 300 * time.Microsecond // lets small writes gather, so that one wake-up moves many
 	partialWait   = 20 * time.Millisecond  // how long an open line may wait in the pipe for its end
 	retryWait     = 100 * time.Millisecond // between two attempts to open a file that could not be opened
-	callWait      = 2 * time.Second        // how long a caller waits for a file whose disk hangs
+	callWait      = 10 * time.Second       // how long a caller waits for a file whose disk hangs
 	dropReport    = 10 * time.Second       // between two Dropped facts of one file
 	openLineSlack = 1 << 20                // a line without end may exceed MaxSize by this before it is cut by a rotation
 	scratchCount  = 8                      // moves at once, hence threads that a dead disk can hold
@@ -209,10 +208,12 @@ func (s *Set) Close() error {
 		s.abandoned.Store(true)
 		s.Resume()
 	}
-	var errs []error
-	for _, id := range ids {
-		errs = append(errs, s.Finish(id))
+	errs := make([]error, len(ids))
+	var wg sync.WaitGroup
+	for i, id := range ids {
+		wg.Go(func() { errs[i] = s.Finish(id) }) // ends within a few callWait, together if a disk hangs
 	}
+	wg.Wait()
 	s.hub.close()
 	s.janitor.close()
 	s.mux.close()
@@ -234,15 +235,15 @@ func (s *Set) Flush(paths ...string) error {
 	var errs []error
 	if len(paths) == 0 {
 		for _, f := range open {
-			errs = append(errs, f.call(context.Background(), f.flush))
+			errs = append(errs, f.call(f.flush))
 		}
 		return errors.Join(errs...)
 	}
 	for _, path := range paths {
 		key := canonical(path)
 		if f := open[key]; f != nil {
-			errs = append(errs, f.call(context.Background(), f.flush))
-		} else {
+			errs = append(errs, f.call(f.flush))
+		} else if key != "" {
 			errs = append(errs, flushClosed(key))
 		}
 	}
@@ -254,7 +255,7 @@ func (s *Set) Flush(paths ...string) error {
 func (s *Set) Reopen() error {
 	var errs []error
 	for _, f := range s.openFiles() {
-		errs = append(errs, f.call(context.Background(), f.reopen))
+		errs = append(errs, f.call(f.reopen))
 	}
 	return errors.Join(errs...)
 }

@@ -29,6 +29,12 @@ func TestMain(m *testing.M) {
 		write(strings.Fields(spec))
 		return
 	}
+	r, w, err := os.Pipe() // Go's poller opens its descriptors now, before any are counted
+	if err != nil {
+		panic(err)
+	}
+	r.Close()
+	w.Close()
 	goleak.VerifyTestMain(m)
 }
 

@@ -29,7 +29,7 @@ const (
 func (f *file) prepare() bool {
 	if (f.fd < 0 || f.moved) && time.Since(f.opened) >= retryWait {
 		f.opened = time.Now()
-		if err := f.open(0); err != nil {
+		if err := f.open(); err != nil {
 			f.fail(err)
 		}
 	}
@@ -41,7 +41,7 @@ func (f *file) prepare() bool {
 	}
 	st, ok := f.stat()
 	if ok && st.Nlink == 0 { // removed by hand: nobody could ever read what we write
-		if err := f.open(0); err != nil {
+		if err := f.open(); err != nil {
 			f.fail(err)
 			return true
 		}
@@ -106,7 +106,7 @@ func (f *file) rotate() bool {
 		return false
 	}
 	f.set.janitor.rotated(f.path, f.cfg)
-	if err := f.open(0); err != nil {
+	if err := f.open(); err != nil {
 		f.moved, f.opened = true, time.Now()
 		f.fail(err)
 		return false
@@ -183,7 +183,7 @@ func rotatedFiles(path string) []string {
 }
 
 // reopen opens the file by its name again.
-func (f *file) reopen() error { return f.open(0) }
+func (f *file) reopen() error { return f.open() }
 
 // flush empties the file and removes its rotated ones. A writer's offset is the size, so nothing else is to do.
 func (f *file) flush() error {

@@ -140,7 +140,7 @@ func TestTruncatedFromOutside(t *testing.T) {
 func TestReopenAfterRename(t *testing.T) {
 	s, _ := newSet(t)
 	path := inDir(t, "out.log")
-	p := spawn(t, s, Worker{ID: 1, Label: "a:0", Out: FileConfig{Path: path, MaxSize: -1}}, "lines a 200000")
+	p := spawn(t, s, Worker{ID: 1, Label: "a:0", Out: FileConfig{Path: path, MaxSize: -1}}, "lines a 100000")
 	var data []byte
 	for i := range 5 {
 		moved := path + ".moved" + string('0'+rune(i))
@@ -158,7 +158,7 @@ func TestReopenAfterRename(t *testing.T) {
 	}
 	p.wait()
 	finish(t, s, 1)
-	checkLines(t, append(data, readSet(t, path)...), 200000, "a")
+	checkLines(t, append(data, readSet(t, path)...), 100000, "a")
 }
 
 func TestFlush(t *testing.T) {
