@@ -19,8 +19,10 @@ const (
 	nodePerWindow = 4 << 20
 	parseCost     = 3
 	lineCost      = 256
-	// nodeBuffer is how much is looked at in one call.
-	nodeBuffer = 16 << 10
+	// nodeBuffer is how much is looked at in one call of a busy channel. A quiet one, as most are,
+	// makes do with smallBuffer: a daemon has many.
+	nodeBuffer  = 16 << 10
+	smallBuffer = 512
 )
 
 // nodeChannel reads NODE_CHANNEL_FD. A line is looked at (MSG_PEEK), dealt with, and only then
@@ -32,7 +34,8 @@ type nodeChannel struct {
 	bad   reporter
 	ack   func() bool // answers a handle; false when too many answers wait
 	split splitter
-	buf   []byte
+	buf   []byte // nodeBuffer while there is much to read, else nil
+	small [smallBuffer]byte
 
 	second  time.Time // the second that passed and size count in
 	passed  int
@@ -41,22 +44,18 @@ type nodeChannel struct {
 }
 
 func (n *nodeChannel) step(fd int) (int, error) {
-	if n.buf == nil {
-		n.buf = make([]byte, nodeBuffer)
-	}
-	// No room for control messages: the kernel closes the handles that an app passes to us.
-	got, _, err := unix.Recvfrom(fd, n.buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
-	if got, err = readSome(got, err); err != nil || got == 0 {
+	seen, err := n.peek(fd)
+	if err != nil || len(seen) == 0 {
 		return 0, err
 	}
 	// Whole lines, if there are any. Never wait for the rest of one: a worker that writes byte by
 	// byte fills the socket with less than a line.
-	if i := bytes.LastIndexByte(n.buf[:got], '\n'); i >= 0 {
-		got = i + 1
+	if i := bytes.LastIndexByte(seen, '\n'); i >= 0 {
+		seen = seen[:i+1]
 	}
-	cost := got + lineCost
+	cost := len(seen) + lineCost
 	now := time.Now()
-	n.split.feed(n.buf[:got], func(line []byte, long bool) {
+	n.split.feed(seen, func(line []byte, long bool) {
 		if long {
 			n.long(line)
 			return
@@ -64,17 +63,45 @@ func (n *nodeChannel) step(fd int) (int, error) {
 		cost += lineCost + parseCost*len(line)
 		n.line(line, now)
 	})
-	for left := got; left > 0; {
-		k, _, err := unix.Recvfrom(fd, n.buf[:left], unix.MSG_DONTWAIT)
+	consume(fd, seen)
+	return cost, nil
+}
+
+// peek returns what is in the socket, up to nodeBuffer. There is no room for control messages:
+// the kernel closes the handles that an app passes to us.
+func (n *nodeChannel) peek(fd int) ([]byte, error) {
+	for {
+		buf := n.buf
+		if buf == nil {
+			buf = n.small[:]
+		}
+		got, _, err := unix.Recvfrom(fd, buf, unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		if got, err = readSome(got, err); err != nil {
+			return nil, err
+		}
+		if n.buf == nil && got == len(buf) {
+			n.buf = make([]byte, nodeBuffer) // and look again
+			continue
+		}
+		if got < smallBuffer {
+			n.buf = nil
+		}
+		return buf[:got], nil
+	}
+}
+
+// consume takes what has been seen out of the socket; in parts, where a handle came between.
+func consume(fd int, seen []byte) {
+	for len(seen) > 0 {
+		k, _, err := unix.Recvfrom(fd, seen, unix.MSG_DONTWAIT)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil || k == 0 {
-			break
+			return // it was there, so it can't be
 		}
-		left -= k
+		seen = seen[k:]
 	}
-	return cost, nil
 }
 
 // long hears of a line that is too long, and gets its beginning. If it came with a handle, Node

@@ -290,13 +290,12 @@ func TestEndOfChannelIsOurs(t *testing.T) {
 	r.silent()
 }
 
-// TestPeek: a message is still in the socket while it is being reported.
+// TestPeek: a message is still in the socket, whole, while it is being reported.
 func TestPeek(t *testing.T) {
-	held := make(chan int, 1)
-	var g *Gates
+	held := make(chan int, 2)
 	var fd int
 	g, c, err := Open(Config{Node: true}, func(Fact) {
-		n, _, _ := unix.Recvfrom(fd, make([]byte, 100), unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		n, _, _ := unix.Recvfrom(fd, make([]byte, nodeBuffer), unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		held <- n
 	})
 	if err != nil {
@@ -304,15 +303,17 @@ func TestPeek(t *testing.T) {
 	}
 	defer g.Close()
 	g.out.raw.Control(func(u uintptr) { fd = int(u) })
-	unix.Write(c.Files[0], []byte("\"ready\"\n"))
 	g.Start()
-	select {
-	case n := <-held:
-		if n != 8 {
-			t.Fatalf("%d bytes", n)
+	for _, s := range []string{`"ready"`, `"` + strings.Repeat("x", nodeBuffer-10) + `"`} {
+		unix.Write(c.Files[0], []byte(s+"\n"))
+		select {
+		case n := <-held:
+			if n != len(s)+1 {
+				t.Fatalf("%d bytes of %d", n, len(s)+1)
+			}
+		case <-time.After(guard):
+			t.Fatal("no fact came")
 		}
-	case <-time.After(guard):
-		t.Fatal("no fact came")
 	}
 }
 

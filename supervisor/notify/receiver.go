@@ -103,6 +103,10 @@ func (r *Receiver) Pending() (Datagram, error) {
 
 func (r *Receiver) receive(fd int) (Datagram, error) {
 	if r.buf == nil {
+		var one [1]byte
+		if _, _, err := unix.Recvfrom(fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); err != nil && err != unix.EINTR {
+			return Datagram{}, err
+		}
 		r.buf = make([]byte, MaxDatagram)
 	}
 	for {
