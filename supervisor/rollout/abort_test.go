@@ -76,12 +76,23 @@ func backStories() []story {
 			{"", "+0/2"}, {"soak 0/2", "replaced 0/1"}, {"gone 0/1", "+1/2"}, {"crash 1/2", "rollback 1/2, back 0/1"},
 			{"supersede", "superseded 0/1"}, {"gone 0/1", "+0/3"}, {"soak 0/3", "replaced 0/2"},
 		}, phase: Progressing},
-		{name: "a failing restart leaves the others alone", view: rolling(3).with(restart), running: "0/1 1/1 2/1", steps: []step{
+		{name: "a failing restart leaves the others alone", view: rolling(3).with(restart).with(canReturn), running: "0/1 1/1 2/1", steps: []step{
 			{"", "replaced 0/1"}, {"gone 0/1", "+0/1"}, {"soak 0/1", "replaced 1/1"}, {"gone 1/1", "+1/1"},
 			{"timeout 1/1", "rollback 1/1"}, {"gone 1/1", "back 1/1"},
 		}, result: Failed, reason: "slot 1: not ready"},
-		{name: "a new worker that is left to nobody has failed", view: rolling(1), running: "0/1", steps: []step{
-			{"", "+0/2"}, {"soak 0/2", "replaced 0/1"}, {"giveup 0/2", "rollback 0/2, back 0/2"},
-		}, phase: RollingBack, reason: "slot 0"},
+		{name: "a new worker that the policy leaves has failed", view: rolling(1), running: "0/1", steps: []step{
+			{"", "+0/2"}, {"soak 0/2", "replaced 0/1"}, {"exit 0/2", "rollback 0/2, back 0/2"},
+		}, phase: RollingBack, reason: "slot 0: its new worker ended"},
+		{name: "one of the generation to go back to that the policy leaves is not waited for", view: rolling(1).with(canReturn), steps: []step{
+			{"", "+0/2"}, {"crash 0/2", "rollback 0/2, back 0/1"}, {"exit 0/1", ""},
+		}, result: Failed, reason: "slot 0"},
+		{name: "an empty slot goes before one that is served", view: rolling(2).with(func(v *View) { v.MaxSurge = 2 }).with(canReturn), running: "0/1 1/1", steps: []step{
+			{"", "+0/2, +1/2"}, {"soak 0/2", "replaced 0/1"}, {"soak 1/2", "replaced 1/1"}, {"gone 1/1", ""},
+			{"timeout 1/2", "rollback 1/2, back 1/1"}, {"gone 1/2", "back 0/1"},
+		}, phase: RollingBack, reason: "slot 1"},
+		{name: "a kept one has to prove itself", view: rolling(3).with(func(v *View) { v.MaxSurge, v.MaxUnavailable = 0, 2 }), running: "0/1 1/1 2/1", steps: []step{
+			{"", "replaced 0/1, replaced 1/1"}, {"gone 0/1", "+0/2"}, {"gone 1/1", "+1/2"}, {"ready 0/2", ""},
+			{"crash 1/2", "rollback 1/2, back 1/2"}, {"ready 1/2", ""},
+		}, phase: RollingBack, reason: "slot 1"},
 	}
 }

@@ -30,7 +30,7 @@ func (p *planner) mayEmpty() bool {
 // successor, to make room for it (I3). Trials don't count as available here: a
 // release that fails in its soak must not have taken the next slot with it.
 func (p *planner) mayLeaveFirst(s *slot) bool {
-	if s.old == nil || !s.old.Seat || p.view.BlueGreen || p.view.MaxUnavailable <= 0 {
+	if s.old == nil || !s.old.Seat || p.view.BlueGreen {
 		return false
 	}
 	// Its seat must come back to it, not to others who wait for one already.

@@ -109,6 +109,8 @@ func (w *world) checkSpawn(rec Record, o Spawn) error {
 		return errors.New("a second successor")
 	case o.Back && w.inSlot(o.Slot, func(b *body) bool { return stays(b) && !b.New }) > 0:
 		return errors.New("rolls back a slot that has its old worker")
+	case rec.Kind == Restart && o.Gen != rec.To:
+		return errors.New("a restart changes no generation")
 	case o.Back && w.view.CanRollback && o.Gen != rec.From,
 		o.Back && !w.view.CanRollback && o.Gen != rec.To:
 		return errors.New("the wrong generation to go back to")
@@ -149,6 +151,10 @@ func (w *world) checkWhy(rec Record, b *body, o Retire) error {
 	case whyRollback:
 		if rec.Phase != RollingBack || !b.New && !b.back {
 			return errors.New("not for a rollback to remove")
+		}
+		alone := w.inSlot(b.Slot, func(c *body) bool { return !c.New && !c.Going }) == 0
+		if b.Online && alone && (rec.Kind == Restart || !w.view.CanRollback) {
+			return errors.New("there is nothing to go back to")
 		}
 	case whyReplaced:
 		if b.New || b.back {

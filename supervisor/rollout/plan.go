@@ -123,10 +123,7 @@ func (p *planner) failure() string {
 }
 
 func (p *planner) abort(reason string) {
-	p.rec.Phase = RollingBack
-	if p.rec.Reason == "" {
-		p.rec.Reason = reason
-	}
+	p.rec.Phase, p.rec.Reason = RollingBack, reason
 }
 
 // retireScaled gives up the slots beyond Instances, whatever their state.

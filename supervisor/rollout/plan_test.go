@@ -71,9 +71,11 @@ func (w *world) happen(t *testing.T, s string) {
 	case "crash":
 		w.fail(b)
 	case "timeout": // it still runs while it is told to stop
-		b.Failed, b.Reason = true, "not ready"
+		b.Online, b.Soaked, b.Failed, b.Reason = false, false, true, "not ready"
 	case "giveup":
 		w.giveUp(b)
+	case "exit": // and the policy leaves it
+		b.Online, b.Soaked, b.Seat = false, false, false
 	case "gone":
 		w.remove(b)
 	case "scale":
@@ -168,10 +170,8 @@ func TestRecordIsTruthful(t *testing.T) {
 	if got := fmt.Sprint(w.view.Record.Replaced); got != "[0 2]" {
 		t.Errorf("replaced %s: slot 0 was, slot 2 was found empty", got)
 	}
-	for _, e := range []string{"crash 1/2"} {
-		w.happen(t, e)
-		w.settleText(t)
-	}
+	w.happen(t, "crash 1/2")
+	w.settleText(t)
 	if got := fmt.Sprint(w.view.Record.Back); got != "[0]" {
 		t.Errorf("back %s: there is one seat to begin with", got)
 	}
@@ -194,5 +194,17 @@ func TestAnEndedRecordOrdersNothing(t *testing.T) {
 	v.Record.Phase = Idle
 	if rec, orders := Plan(v); len(orders) != 1 || rec.Phase != Progressing {
 		t.Errorf("a record that hasn't begun: %+v, %v", rec, orders)
+	}
+}
+
+func TestAnAbortRemovesBeforeItSpawns(t *testing.T) {
+	v := rolling(3).with(canReturn)
+	v.Workers = []Worker{
+		{Key: 1, Slot: 0, Gen: 1, Online: true, Seat: true},
+		{Key: 2, Slot: 1, Gen: 2, New: true, Failed: true},
+	}
+	rec, orders := Plan(v)
+	if len(orders) != 1 || orders[0] != (Retire{Key: 2, Why: whyRollback}) || rec.Phase != RollingBack {
+		t.Errorf("%+v, %v: slots 1 and 2 may be about to be given up", rec, orders)
 	}
 }

@@ -17,6 +17,9 @@ func forwardStories() []story {
 		{name: "a trial is starting", view: rolling(2), running: "0/1 1/1", steps: []step{
 			{"", "+0/2"},
 		}, phase: Progressing},
+		{name: "one trial is soaking, another is starting", view: rolling(2).with(func(v *View) { v.MaxSurge = 2 }), running: "0/1 1/1", steps: []step{
+			{"", "+0/2, +1/2"}, {"ready 0/2", ""},
+		}, phase: Progressing},
 		{name: "surge 100 percent: each leaves when its own successor is proven",
 			view: rolling(2).with(func(v *View) { v.MaxSurge = 2 }), running: "0/1 1/1", steps: []step{
 				{"", "+0/2, +1/2"}, {"soak 1/2", "replaced 1/1"}, {"gone 1/1", ""},
@@ -97,12 +100,19 @@ func forwardStories() []story {
 				{"", "+0/2"}, {"ready 0/2", ""}, {"crash 0/1", ""}, {"supersede", "superseded 0/1"},
 				{"gone 0/1", "+0/3"}, {"soak 0/3", "replaced 0/2"}, {"gone 0/2", ""},
 			}, result: Complete},
+		{name: "superseded: where none serves, who may come back is kept", view: rolling(1), running: "0/1=errored 0/2=backoff", steps: []step{
+			{"supersede", "superseded 0/1, +0/3"},
+		}, phase: Progressing},
 		{name: "restart, slot by slot", view: rolling(2).with(restart), running: "0/1 1/1", steps: []step{
 			{"", "replaced 0/1"}, {"gone 0/1", "+0/1"}, {"soak 0/1", "replaced 1/1"}, {"gone 1/1", "+1/1"}, {"soak 1/1", ""},
 		}, result: Complete},
 		{name: "one slot only", view: rolling(2).with(func(v *View) { v.Record.Slots = []int{1} }), running: "0/1 1/1", steps: []step{
 			{"", "+1/2"}, {"soak 1/2", "replaced 1/1"}, {"gone 1/1", ""},
 		}, result: Complete},
+		{name: "one slot only, and the other restarts: it is waited for",
+			view: rolling(2).with(restart).with(func(v *View) { v.Record.Slots = []int{0} }), running: "0/1 1/1=backoff", steps: []step{
+				{"", ""}, {"ready 1/1", "replaced 0/1"},
+			}, phase: Progressing},
 		{name: "one slot only, and the other is down: it isn't emptied",
 			view: rolling(2).with(restart).with(func(v *View) { v.Record.Slots = []int{0} }), running: "0/1 1/1=backoff", steps: []step{
 				{"", ""}, {"giveup 1/1", ""},
