@@ -2,6 +2,8 @@ package listener_test
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -10,7 +12,7 @@ import (
 
 // rolling replaces the workers of two slots one after another, several times,
 // under load.
-func rolling(t *testing.T, network, addr string, s spec, rounds int) {
+func rolling(t *testing.T, network, addrs string, s spec, rounds int) {
 	t.Helper()
 	r := newRig(t)
 	slots := make([]*worker, 2)
@@ -19,7 +21,10 @@ func rolling(t *testing.T, network, addr string, s spec, rounds int) {
 		slots[i] = r.start(s)
 		r.listening(slots[i])
 	}
-	l := startLoad(t, network, addr, 4)
+	var loads []*load
+	for addr := range strings.SplitSeq(addrs, ",") {
+		loads = append(loads, startLoad(t, network, addr, 2))
+	}
 	for range rounds {
 		for i := range slots {
 			s.slot = i
@@ -30,7 +35,9 @@ func rolling(t *testing.T, network, addr string, s spec, rounds int) {
 		}
 		r.Retain("web", nil, []uint64{slots[0].id, slots[1].id})
 	}
-	l.finish()
+	for _, l := range loads {
+		l.finish()
+	}
 	for _, w := range slots {
 		w.stop(syscall.SIGINT)
 	}
@@ -42,7 +49,7 @@ func rolling(t *testing.T, network, addr string, s spec, rounds int) {
 
 func TestGoServerIsReplaced(t *testing.T) {
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	rolling(t, "tcp", addr, spec{role: "serve", env: []string{"ADDR=" + addr}}, 3)
+	rolling(t, "tcp", addr, spec{role: "serve", env: []string{"ADDR=" + addr}}, 2)
 }
 
 func TestTwoGenerationsShareOneSocket(t *testing.T) {
@@ -87,4 +94,62 @@ func TestAnotherAppIsRefused(t *testing.T) {
 	}
 	b.wait()
 	a.stop(syscall.SIGINT)
+}
+
+func TestPythonServerIsReplaced(t *testing.T) {
+	port := freePort(t)
+	rolling(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port),
+		spec{args: []string{has(t, "python3"), "testdata/http_server.py", strconv.Itoa(port)}}, 1)
+}
+
+func TestNodeServerIsReplaced(t *testing.T) {
+	port := freePort(t)
+	rolling(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port),
+		spec{args: []string{has(t, "node"), "testdata/server.js"}, env: []string{"PORT=" + strconv.Itoa(port)}}, 1)
+}
+
+// asyncio binds 0.0.0.0 and [::] apart; both families are served throughout.
+func TestBothWildcardsAreReplaced(t *testing.T) {
+	port := freePort(t)
+	rolling(t, "tcp", fmt.Sprintf("127.0.0.1:%d,[::1]:%d", port, port),
+		spec{args: []string{has(t, "python3"), "testdata/asyncio_server.py", strconv.Itoa(port)}}, 1)
+}
+
+// Programs that look for a free port first listen and close several times; the
+// second generation finds the same port free, though the first serves on it.
+func TestPortProbersAreReplaced(t *testing.T) {
+	node := has(t, "node")
+	for _, c := range []struct {
+		name, probe, host, want string
+		generations             int
+	}{
+		{"net-style", "*", "", "tcp://[::]:%d", 3},
+		{"detect-port-style", "0.0.0.0,127.0.0.1,*", "", "tcp://[::]:%d", 3},
+		{"other-family-first", "::1,127.0.0.1", "0.0.0.0", "tcp://0.0.0.0:%d", 3},
+		// What was probed must not be what is served. (A successor can't
+		// probe the wildcard while the loopback is served: EADDRINUSE.)
+		{"wildcard-then-loopback", "0.0.0.0,*", "127.0.0.1", "tcp://127.0.0.1:%d", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			port := freePort(t)
+			env := []string{"PORT=" + strconv.Itoa(port), "PROBE=" + c.probe, "HOST=" + c.host}
+			r := newRig(t)
+			w := r.start(spec{app: "web", args: []string{node, "testdata/server.js"}, env: env})
+			addr := fmt.Sprintf(c.want, port)
+			want(r, func(f listener.Listening) bool { return f.Addr == addr })
+			w.says("serving")
+			if held := r.Sockets("web"); len(held) != 1 || held[0].Addr != addr {
+				t.Errorf("held: %+v", held)
+			}
+			l := startLoad(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), 2)
+			for range c.generations - 1 {
+				next := r.start(spec{app: "web", args: []string{node, "testdata/server.js"}, env: env})
+				next.says("serving") // its probes listen, too
+				w.stop(syscall.SIGINT)
+				w = next
+			}
+			l.finish()
+			w.stop(syscall.SIGINT)
+		})
+	}
 }

@@ -46,7 +46,12 @@ func (t *Table) close(s *socket) {
 		_ = unix.Unlink(s.path) // a path that can't be unlinked stays a stale file
 	}
 	unix.Close(s.fd)
-	t.facts(Closed{App: s.app, Addr: s.addr})
+	closed := Closed{App: s.app, Addr: s.addr}
+	if m := t.members[s.origin]; m != nil {
+		t.tell(m, closed)
+	} else {
+		t.facts(closed)
+	}
 }
 
 // sameFile tells if the file at path is the one that we know.
@@ -59,6 +64,12 @@ func sameFile(path string, dev, ino uint64) bool {
 func (t *Table) remember(c *candidate) {
 	if old := t.candidates[c.inode]; old != nil {
 		t.forget(old)
+	}
+	if t.members[c.by.ID] != c.by { // detached while its reader was at work
+		if c.own >= 0 {
+			unix.Close(c.own)
+		}
+		return
 	}
 	if len(c.by.candidates) == maxCandidates {
 		t.forget(c.by.candidates[0])
@@ -104,8 +115,8 @@ func (t *Table) listens(s *socket, m *member, pid int) {
 	if t.sockets[s.key] != s || t.members[m.ID] != m {
 		return
 	}
-	if s.heard(m.ID, pid) {
-		t.tell(m, Listening{Worker: m.ID, App: m.App, Addr: s.addr, PID: pid})
+	if s.heard(m.ID, pid) && m.heard.take(time.Now()) {
+		t.facts(Listening{Worker: m.ID, App: m.App, Addr: s.addr, PID: pid})
 	}
 }
 

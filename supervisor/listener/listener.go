@@ -39,8 +39,9 @@ const (
 	// maxListeners is how many processes of one worker are remembered as
 	// listening on one socket (servers that fork anew for ever).
 	maxListeners = 64
-	// maxFacts is how many facts of one worker may come at once, and
-	// factsPerSecond how many after that; the others are not told.
+	// maxFacts is how many facts of one worker may come at once (for
+	// Listening it is maxSockets), and factsPerSecond how many after that; the
+	// others are not told.
 	maxFacts       = 64
 	factsPerSecond = 20
 	// maxLooks is how many EADDRINUSE of one worker have their holder looked

@@ -99,7 +99,8 @@ type member struct {
 	Worker
 	pump       *pump
 	candidates []*candidate // oldest first
-	facts      bucket
+	facts      bucket       // Bound, Refused, Closed
+	heard      bucket       // Listening, which a storm of the others must not drown
 	looks      bucket
 }
 

@@ -124,7 +124,13 @@ func (t *Table) Attach(w Worker, notifyFD int) error {
 	if err != nil {
 		return err
 	}
-	m := &member{Worker: w, pump: p, facts: newBucket(maxFacts, factsPerSecond), looks: newBucket(maxLooks, looksPerSecond)}
+	m := &member{
+		Worker: w,
+		pump:   p,
+		facts:  newBucket(maxFacts, factsPerSecond),
+		heard:  newBucket(maxSockets, factsPerSecond),
+		looks:  newBucket(maxLooks, looksPerSecond),
+	}
 	ok := t.do(func() {
 		t.members[w.ID] = m
 		t.startPump(p, (&reader{t: t, m: m, fd: notifyFD, hand: newHand()}).run)
@@ -158,7 +164,7 @@ func (t *Table) Detach(worker uint64) {
 			return
 		}
 		delete(t.members, worker)
-		for _, c := range m.candidates {
+		for _, c := range slices.Clone(m.candidates) {
 			t.forget(c)
 		}
 		for _, s := range t.sockets {

@@ -72,7 +72,7 @@ func (r *reader) inspect(w *wish, family uint16) bool {
 func (r *reader) takeBlind(g target, w *wish, why error) (*wish, bool) {
 	inode, ok := socketInode(g.link(w.fd))
 	flags, err := g.flags(w.fd)
-	if !ok || err != nil || !strings.HasPrefix(g.protocol(w.fd), "TCP") {
+	if !ok || err != nil || !strings.Contains(g.protocol(w.fd), "TCP") { // MPTCP, TCPv6
 		r.unavailable("pidfd_getfd is refused: "+why.Error(), remedyPtrace)
 		return nil, false
 	}
