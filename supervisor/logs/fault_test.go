@@ -263,6 +263,54 @@ func TestDevStdout(t *testing.T) {
 	}
 }
 
+// Without descriptors no worker can be opened, and those that run go on; without a scratch pipe they wait for one.
+func TestNoDescriptors(t *testing.T) {
+	s, facts := newSet(t)
+	path := inDir(t, "out.log")
+	ends := openOnly(t, s, 1, FileConfig{Path: path})
+	s.Start(1)
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &old); err != nil {
+		t.Fatal(err)
+	}
+	restore := func() { unix.Setrlimit(unix.RLIMIT_NOFILE, &old) }
+	defer restore()
+	before := countFDs(t)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: old.Max}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(Worker{ID: 2, Label: "b:0"}); !errors.Is(err, unix.EMFILE) {
+		t.Error(err)
+	}
+	syscall.Write(ends.Stdout, []byte("hello\n"))
+	facts.await(t, "Failed", func(f Fact) bool {
+		failed, ok := f.(Failed)
+		return ok && errors.Is(failed.Err, unix.EMFILE)
+	})
+	restore()
+	if after := countFDs(t); after != before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+	awaitFile(t, path, "hello\n")
+	facts.await(t, "Resumed", func(f Fact) bool { return f == Resumed{path} })
+}
+
+// A spawn that failed: the ends are closed before Start.
+func TestFinishWithoutStart(t *testing.T) {
+	s, _ := newSet(t)
+	ends, err := s.Open(Worker{ID: 1, Label: "a:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Write(ends.Stderr, []byte("cannot exec\n"))
+	ends.Close()
+	finish(t, s, 1)
+	if got := s.LastLines(1, 1); len(got) != 1 || got[0] != "cannot exec" {
+		t.Error(got)
+	}
+	finish(t, s, 1, 99) // again, and one that never was
+}
+
 // Many workers cost two goroutines and four descriptors each, and leave nothing.
 func TestNothingIsLeft(t *testing.T) {
 	s, _ := newSet(t)

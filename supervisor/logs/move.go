@@ -2,6 +2,7 @@ package logs
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -78,7 +79,9 @@ func (f *file) turn(st *stream) (again bool) {
 
 func (f *file) nap(st *stream, d time.Duration) {
 	st.wait.nap, st.wait.due = d, time.Now().Add(d)
-	f.naps = append(f.naps, st)
+	if !slices.Contains(f.naps, st) { // a second Start would have it here twice
+		f.naps = append(f.naps, st)
+	}
 }
 
 // drain moves what st holds at this moment, open line included, and no more than that: who writes on can't keep it.
@@ -110,11 +113,8 @@ func (f *file) end(st *stream) {
 		f.report(true)
 		st.ring.endLine(st.kind)
 	}
-	for i, other := range f.naps {
-		if other == st {
-			f.naps = append(f.naps[:i], f.naps[i+1:]...)
-			break
-		}
+	if i := slices.Index(f.naps, st); i >= 0 {
+		f.naps = slices.Delete(f.naps, i, i+1)
 	}
 	f.set.mux.remove(st)
 	unix.Close(st.fd)

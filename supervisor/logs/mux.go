@@ -107,7 +107,8 @@ func (m *mux) add(st *stream) error {
 	st.id = m.lastID
 	m.streams[st.id] = st
 	m.mu.Unlock()
-	if err := unix.EpollCtl(m.epfd, unix.EPOLL_CTL_ADD, st.fd, st.event(0)); err != nil {
+	// EPOLLHUP can't be masked: without EPOLLONESHOT a pipe that is closed before it is armed would fire for ever.
+	if err := unix.EpollCtl(m.epfd, unix.EPOLL_CTL_ADD, st.fd, st.event(unix.EPOLLONESHOT)); err != nil {
 		m.forget(st)
 		return os.NewSyscallError("epoll_ctl", err)
 	}
