@@ -30,16 +30,19 @@ type backend struct {
 	end     func()          // ends the daemon after the answer
 	ctx     context.Context // of the daemon: work goes on when a client leaves
 	work    sync.WaitGroup
+	touched func() // somebody asks
 }
 
 var _ control.Backend = (*backend)(nil)
 
 // Do carries out a request; it goes on when the client has left.
 func (b *backend) Do(ctx context.Context, req state.Request) state.Result {
+	b.touched()
 	done := make(chan state.Result, 1)
 	b.work.Add(1)
 	go func() { // ends with the work, or with the loop
 		defer b.work.Done()
+		defer b.touched()
 		done <- b.do(b.ctx, req)
 	}()
 	select {

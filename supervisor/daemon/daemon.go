@@ -84,6 +84,7 @@ type daemon struct {
 	backend  *backend
 	server   *control.Server
 	console  *console
+	trimmer  *trimmer
 }
 
 func (d *daemon) ready(line string) {
@@ -136,6 +137,8 @@ func (d *daemon) begin() (err error) {
 		w.logs.Close()
 		return err
 	}
+	d.trimmer = newTrimmer()
+	w.touched, d.backend.touched = d.trimmer.touched, d.trimmer.touched
 	go func() { // ends with ctx
 		defer close(d.loopDone)
 		d.loop.Run(d.ctx, w)
@@ -268,6 +271,7 @@ func (d *daemon) shutdown() {
 	d.world.working.Wait()
 	d.world.table.Close()
 	d.world.logs.Close()
+	d.trimmer.end()
 	if d.console != nil {
 		d.console.end()
 	}

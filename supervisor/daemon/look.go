@@ -16,6 +16,7 @@ import (
 // List is the loop's snapshot with figures of usage, which are sampled only now,
 // because somebody looks.
 func (b *backend) List(ctx context.Context) (state.Snapshot, error) {
+	b.touched()
 	snap, err := b.loop.Snapshot(ctx)
 	if err != nil {
 		return snap, err
@@ -91,6 +92,7 @@ const followBuffer = 1024
 
 // Logs returns the last lines of the files, then what comes.
 func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.LogLine, error) {
+	b.touched()
 	apps, missing := b.chosen(ctx, q.Names)
 	if missing != nil {
 		return nil, missing

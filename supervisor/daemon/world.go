@@ -32,6 +32,7 @@ type world struct {
 	table   *listener.Table
 	logs    *logs.Set
 	boot    string
+	touched func() // something happens
 
 	mu         sync.Mutex
 	apps       map[string]*lane
@@ -82,6 +83,7 @@ func (w *world) Prepare(o supervisor.PrepareOrder) {
 
 // Spawn starts a process and whoever attends to it until it is gone.
 func (w *world) Spawn(o supervisor.SpawnOrder) {
+	w.touched()
 	p := &attendant{w: w, order: o, lane: lane{all: &w.working}}
 	w.mu.Lock()
 	w.attendants[o.ID] = p
@@ -112,6 +114,7 @@ func (w *world) Signal(id uint64, signal int) {
 
 // Forget drops what is kept about a process that is gone.
 func (w *world) Forget(id uint64) {
+	w.touched()
 	w.mu.Lock()
 	delete(w.attendants, id)
 	w.mu.Unlock()

@@ -1,0 +1,49 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// The limits of package init, in bytes and allocations: the binary is executed
+// again for every worker, and the daemon keeps what init allocated. Counts, unlike
+// times, are the same on every machine.
+const (
+	maxInitBytes  = 600 << 10
+	maxInitAllocs = 6000
+)
+
+func TestPackageInitIsCheap(t *testing.T) {
+	cmd := exec.Command(binary, "version")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	var trace strings.Builder
+	cmd.Stderr = &trace
+	if err := cmd.Run(); err != nil {
+		t.Fatal(err)
+	}
+	var bytes, allocs, packages int
+	var worst []string
+	for sc := bufio.NewScanner(strings.NewReader(trace.String())); sc.Scan(); {
+		// init NAME @0.5 ms, 0.02 ms clock, 5000 bytes, 7 allocs
+		var name, at, unit, clock, unit2, word string
+		var b, a int
+		if n, _ := fmt.Sscanf(sc.Text(), "init %s %s %s %s %s clock, %d bytes, %d %s", &name, &at, &unit, &clock, &unit2, &b, &a, &word); n < 7 {
+			continue
+		}
+		packages, bytes, allocs = packages+1, bytes+b, allocs+a
+		if b > 20<<10 {
+			worst = append(worst, fmt.Sprintf("%s: %d bytes", name, b))
+		}
+	}
+	t.Logf("%d packages, %d bytes, %d allocations at init", packages, bytes, allocs)
+	if packages == 0 {
+		t.Fatalf("no trace:\n%s", trace.String())
+	}
+	if bytes > maxInitBytes || allocs > maxInitAllocs {
+		t.Errorf("package init takes %d bytes in %d allocations, at most %d in %d are allowed: %v", bytes, allocs, maxInitBytes, maxInitAllocs, worst)
+	}
+}
