@@ -31,8 +31,9 @@ const (
 	maxReadyLine = 64 << 10
 
 	// daemonStart is how long a daemon may take until its socket accepts. It does
-	// not wait for the apps.
-	daemonStart = 60 * time.Second
+	// not wait for its own apps, but for the end of workers that a dead daemon left
+	// (their kill_timeout); its death is seen at once as EOF.
+	daemonStart = 5 * time.Minute
 
 	// quotedLog is how many of the log's last bytes a failed start quotes.
 	quotedLog = 4 << 10
@@ -183,7 +184,8 @@ func daemonDied(logPath string, from int64) error {
 }
 
 // awaitSocket waits for a daemon that holds the lock but may not accept yet: it
-// tries again whenever something happens in its folder (inotify(7)).
+// tries again whenever something happens in its folder (inotify(7)). The daemon
+// writes its pid file after its socket listens, so that is never missed.
 func awaitSocket(ctx context.Context, home string) error {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {

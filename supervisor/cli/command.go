@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strconv"
 	"strings"
 
 	ucli "github.com/urfave/cli/v2"
@@ -26,6 +27,24 @@ func Commands() []Command {
 		}
 	}
 	return list
+}
+
+// CommandTable is the README's table of commands, in Markdown.
+func CommandTable() string {
+	var b strings.Builder
+	b.WriteString("| command | what it does | exit codes |\n|---|---|---|\n")
+	for _, c := range Commands() {
+		names := "`" + strings.TrimSpace(c.Name+" "+c.Args) + "`"
+		if len(c.Aliases) > 0 {
+			names += " (also `" + strings.Join(c.Aliases, "`, `") + "`)"
+		}
+		codes := make([]string, len(c.ExitCodes))
+		for i, n := range c.ExitCodes {
+			codes[i] = strconv.Itoa(n)
+		}
+		b.WriteString("| " + strings.ReplaceAll(names, "|", `\|`) + " | " + c.Usage + " | " + strings.Join(codes, ", ") + " |\n")
+	}
+	return b.String()
 }
 
 // command is a Command and what it does.

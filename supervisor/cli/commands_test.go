@@ -434,6 +434,9 @@ func TestCommandsTable(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("commands %q", got)
 	}
+	if table := CommandTable(); !strings.Contains(table, "| `scale NAME N\\|+N\\|-N\\|max [--json]` | set, raise or lower an app's number of workers | 0, 1, 2, 3 |\n") {
+		t.Error(table)
+	}
 	for _, c := range Commands() {
 		if c.Name == "start" && c.Args != "[FILE|SCRIPT|NAME] [--no-daemon] [--env NAME] [--only a,b] [-i N] [--name NAME] [--update-env] [--dry-run] [--json] [-- ARGS]" {
 			t.Errorf("start %s", c.Args)

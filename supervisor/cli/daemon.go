@@ -2,6 +2,7 @@ package cli
 
 import (
 	ucli "github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
 )
 
 // daemonCommand is internal: what startBackground runs.
@@ -13,6 +14,9 @@ func daemonCommand() *command {
 			home, err := s.home()
 			if err != nil {
 				return err
+			}
+			if fd := c.Int("ready-fd"); fd >= 0 {
+				unix.CloseOnExec(fd) // no worker may hold it
 			}
 			code := s.env.Daemon(DaemonOptions{
 				Home: home, ReadyFD: c.Int("ready-fd"), Version: s.env.Version,

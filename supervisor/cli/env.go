@@ -47,7 +47,7 @@ type DaemonOptions struct {
 	Home       string         // SUPERVISOR_HOME, absolute
 	Foreground bool           // start --no-daemon: workers' lines go to Stdout and Stderr too
 	Request    *state.Request // what to do first; nil for the background daemon
-	ReadyFD    int            // with Foreground false: the pipe for its one line (see StartBackground); -1 for none
+	ReadyFD    int            // the pipe for its one line (ReadyOK, ReadyRunning, ReadyError), then to be closed; -1 for none
 	Version    string
 
 	Stdout, Stderr io.Writer

@@ -97,20 +97,26 @@ func newWorld(t *testing.T) *world {
 		env: map[string]string{"SUPERVISOR_HOME": home, "PATH": "/usr/bin:/bin", "CLI_TEST_PROGRAM": "1"}}
 }
 
-// withDaemon serves a fake backend in this process.
-func (w *world) withDaemon() *fakeBackend {
+// withDaemon serves a fake backend in this process; set prepares it before it
+// answers.
+func (w *world) withDaemon(set ...func(*fakeBackend)) *fakeBackend {
 	w.t.Helper()
 	ln, err := net.Listen("unix", filepath.Join(w.home, socketName))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.backend = newFake()
+	for _, f := range set {
+		f(w.backend)
+	}
 	s := control.Serve(ln, w.backend)
 	w.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), guard)
 		defer cancel()
 		s.Close(ctx)
 	})
+	// As the daemon does: whoever waits for the socket is woken once it listens.
+	os.WriteFile(filepath.Join(w.home, "supervisor.pid"), []byte("1\n"), 0o600)
 	return w.backend
 }
 

@@ -82,13 +82,20 @@ func (p *printer) printStartedOf(res state.Result) {
 	}))
 }
 
-// summary is the error to tell after receipts: its details were in them.
+// summary is the error to tell after receipts and starts, without the details
+// that were told with them.
 func (s *session) summary(err error, res state.Result) error {
-	if err == nil || len(res.Receipts) == 0 {
-		return err
+	if err == nil {
+		return nil
 	}
 	e := *res.Error
 	quoted := map[string]bool{}
+	for _, a := range res.Started {
+		quoted[a.Reason] = true
+		for _, l := range a.Details {
+			quoted[l] = true
+		}
+	}
 	for _, r := range res.Receipts {
 		for _, w := range r.Workers {
 			for _, l := range w.LastLines {

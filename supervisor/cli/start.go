@@ -175,7 +175,7 @@ func (s *session) start(ctx context.Context, req state.Request) error {
 	}
 	s.out.printStarted(res.Started)
 	s.out.printList(snap)
-	return err
+	return s.summary(err, res)
 }
 
 // closing is the list that ends a command: the result's own, else a new one.
@@ -210,7 +210,7 @@ func (s *session) showPlan(plan state.Plan) {
 // lines.
 func (p *printer) printStarted(apps []state.StartedApp) {
 	for _, a := range apps {
-		if a.OK {
+		if a.OK || a.Action == state.Skipped {
 			p.linef("%s: %s", a.Name, a.Action)
 			continue
 		}
