@@ -158,7 +158,7 @@ func TestTakingIsRefused(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		spec func(port int) spec
-		want int // sockets
+		most int // sockets
 	}{
 		{"go", func(port int) spec {
 			return spec{role: "serve", env: []string{fmt.Sprintf("ADDR=127.0.0.1:%d", port)}}
@@ -186,7 +186,8 @@ func TestTakingIsRefused(t *testing.T) {
 				w = next
 			}
 			l.finish()
-			if held := r.Sockets("web"); len(held) != c.want {
+			// V6ONLY can't be seen: [::] may have become one for both families.
+			if held := r.Sockets("web"); len(held) == 0 || len(held) > c.most {
 				t.Errorf("%+v", held)
 			}
 			w.stop(syscall.SIGINT)

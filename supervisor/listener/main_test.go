@@ -136,6 +136,11 @@ func newRig(t testing.TB) *rig {
 		r.Close()
 		http.DefaultClient.CloseIdleConnections()
 		await(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
+		if t.Failed() {
+			for _, f := range r.all() {
+				t.Logf("%T%+v", f, f)
+			}
+		}
 		if n := countFDs(t); n > fds {
 			t.Errorf("%d descriptors before, %d after:\n%s", fds, n, listFDs())
 		}

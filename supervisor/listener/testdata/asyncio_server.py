@@ -14,14 +14,17 @@ async def main():
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop.set)
     await stop.wait()
-    server.close()
-    # An accepted connection is between two tasks for some turns of the loop.
+    # Server.close() drops a connection that was accepted in the same turn of the
+    # loop, so accepting ends first, and what was accepted is finished.
+    for sock in server.sockets:
+        asyncio.get_running_loop().remove_reader(sock.fileno())
     turns = 0
-    while turns < 20:
+    while turns < 20:  # an accepted connection is between two tasks for some turns
         others = asyncio.all_tasks() - {asyncio.current_task()}
         turns = 0 if others else turns + 1
         if others:
             await asyncio.wait(others)
         await asyncio.sleep(0)
+    server.close()
 
 asyncio.run(main())
