@@ -240,7 +240,8 @@ func TestFlood(t *testing.T) {
 	s, _ := newSet(t)
 	cfg := FileConfig{Path: inDir(t, "out.log"), MaxSize: 1 << 20, MaxFiles: 2}
 	flood := spawn(t, s, Worker{ID: 1, Label: "flood:0", Out: cfg}, "forever f 0")
-	garbage := spawn(t, s, Worker{ID: 2, Label: "garbage:0", Out: FileConfig{Path: inDir(t, "g.log"), MaxSize: 1 << 20}}, "garbage g 16384")
+	endless := FileConfig{Path: inDir(t, "g.log"), MaxSize: 1 << 20}
+	garbage := spawn(t, s, Worker{ID: 2, Label: "garbage:0", Out: endless}, "garbage g 16384")
 	quiet := FileConfig{Path: inDir(t, "quiet.log")}
 	slow := s.Follow(Filter{}) // never read
 	defer slow.Close()

@@ -135,7 +135,8 @@ func (f *Follower) push(now time.Time, st *stream, line []byte, cut bool) {
 	}
 	f.bytes += len(line) + lineCost
 	text := strings.TrimSuffix(string(line), "\r")
-	f.lines = append(f.lines, Line{Time: now, Worker: st.worker, Label: st.label, Stream: st.kind, Text: text, Cut: cut, Lost: f.lost})
+	f.lines = append(f.lines, Line{Time: now, Worker: st.worker, Label: st.label, Stream: st.kind,
+		Text: text, Cut: cut, Lost: f.lost})
 	f.lost = 0
 	f.poke()
 }

@@ -260,8 +260,12 @@ func TestTailOfALongFile(t *testing.T) {
 	}
 	for _, n := range []int{1, 10, 5000, 50000} {
 		lines, err := Tail(path, n)
-		if err != nil || len(lines) != n || lines[0]+"\n" != string(numbered("a", 100000-n)) || lines[n-1]+"\n" != string(numbered("a", 99999)) {
-			t.Error(n, len(lines), err)
+		if err != nil || len(lines) != n {
+			t.Fatal(n, len(lines), err)
+		}
+		first, last := numbered("a", 100000-n), numbered("a", 99999)
+		if lines[0]+"\n" != string(first) || lines[n-1]+"\n" != string(last) {
+			t.Error(n, lines[0], lines[n-1])
 		}
 	}
 }

@@ -87,8 +87,8 @@ type Dropped struct {
 // Resumed says that Path takes bytes again after Failed.
 type Resumed struct{ Path string }
 
-// Copied says that Path does not take splice(2), so bytes are copied through memory: a SIGKILL of the supervisor
-// can lose up to 64 KiB of it.
+// Copied says that Path does not take splice(2), so its bytes are copied and then taken out of the pipe: a SIGKILL of
+// the supervisor in between doubles up to 64 KiB. It is said once each time the file is opened.
 type Copied struct {
 	Path string
 	Err  error
@@ -164,7 +164,7 @@ func New(cfg Config) (*Set, error) {
 }
 
 // Quiesce returns when no pipe and no file is touched any more. Nothing is closed; workers that write go on
-// until their pipes are full. Resume undoes it.
+// until their pipes are full. Resume undoes it. It waits for moves under way, hence for a disk that hangs.
 func (s *Set) Quiesce() {
 	s.reg.mu.Lock()
 	if s.reg.isHeld || s.reg.closed {
