@@ -46,7 +46,7 @@ type actedJSON struct {
 // act sends a request that starts workers, and tells how they did.
 func (s *session) act(req state.Request) error {
 	res, err := s.do(req)
-	if err != nil && res.Error == nil {
+	if err != nil && (res.Error == nil || len(res.Started)+len(res.Receipts) == 0) {
 		return err
 	}
 	if s.json {

@@ -257,6 +257,25 @@ func TestReloadJSON(t *testing.T) {
 	}
 }
 
+func TestAFailureBeforeAnyReloadIsTheErrorAlone(t *testing.T) {
+	w := newWorld(t)
+	b := w.withDaemon()
+	w.write("eco.yaml", valid)
+	bad := state.Result{Error: &state.Error{Code: 2, Message: "cannot use eco.yaml; nothing was changed", Details: []string{"eco.yaml:7:3: broken YAML"}}}
+	b.results[state.VerbReload], b.results[state.VerbStart], b.results[state.VerbScale] = bad, bad, bad
+	want := `{"error":{"code":2,"message":"cannot use eco.yaml; nothing was changed","details":["eco.yaml:7:3: broken YAML"]}}` + "\n"
+	for _, args := range []string{"reload --json", "start eco.yaml --json", "scale web 2 --json"} {
+		w.want(w.run(argv(args)...), 2)
+		if w.out != want {
+			t.Errorf("%s: %s", args, w.out)
+		}
+	}
+	w.want(w.run("reload"), 2)
+	if want := "cannot use eco.yaml; nothing was changed\n  eco.yaml:7:3: broken YAML\n"; w.err != want || w.out != "" {
+		t.Errorf("text: %s%s", w.out, w.err)
+	}
+}
+
 func TestOtherJSON(t *testing.T) {
 	w := newWorld(t)
 	b := w.withDaemon()

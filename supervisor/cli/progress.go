@@ -123,6 +123,9 @@ func eventText(e state.Event) string {
 			return ""
 		}
 		text := fmt.Sprintf("%s:%d %s", e.App, e.Slot, e.What)
+		if e.What == state.WhatReady && e.Text != "" {
+			text, e.Text = text+" by "+e.Text, ""
+		}
 		if e.PID != 0 {
 			text += fmt.Sprintf(", pid %d", e.PID)
 		}
@@ -139,7 +142,7 @@ func eventText(e state.Event) string {
 		}
 	case state.EventLost:
 		return fmt.Sprintf("(%s not shown)", plural(e.Lost, "event"))
-	case state.EventMessage:
+	case state.EventMessage, state.EventApp: // the command's answer tells what became of the app
 		return ""
 	}
 	if e.Text == "" {

@@ -52,13 +52,19 @@ func receiptHead(r state.Receipt) string {
 // went, how the new one failed.
 func slotText(r state.Receipt, w state.WorkerReceipt) string {
 	var parts []string
+	failure := newFailure(w)
+	stays := r.Result != state.Complete && w.SlotRuns == r.FromGeneration
 	switch {
+	case w.OldPID != 0 && failure != "" && stays:
+		parts = append(parts, fmt.Sprintf("pid %d stays", w.OldPID))
 	case w.OldPID != 0 && w.NewPID != 0:
 		parts = append(parts, fmt.Sprintf("pid %d -> %d", w.OldPID, w.NewPID))
-	case w.NewPID != 0:
-		parts = append(parts, fmt.Sprintf("pid %d, new", w.NewPID))
+	case w.OldPID != 0 && stays:
+		parts = append(parts, fmt.Sprintf("pid %d untouched", w.OldPID))
 	case w.OldPID != 0:
 		parts = append(parts, fmt.Sprintf("pid %d", w.OldPID))
+	case w.NewPID != 0 && failure == "":
+		parts = append(parts, fmt.Sprintf("pid %d, new", w.NewPID))
 	}
 	if w.ReadyMS != nil {
 		ready := "ready in " + span(*w.ReadyMS)
@@ -67,8 +73,8 @@ func slotText(r state.Receipt, w state.WorkerReceipt) string {
 		}
 		parts = append(parts, ready)
 	}
-	if f := newFailure(w); f != "" {
-		parts = append(parts, f)
+	if failure != "" {
+		parts = append(parts, failure)
 	}
 	if w.DrainMS != nil {
 		parts = append(parts, "drained in "+span(*w.DrainMS))
@@ -112,11 +118,15 @@ func newFailure(w state.WorkerReceipt) string {
 	default:
 		where = " at " + w.Stage
 	}
+	who := "the new one"
+	if w.NewPID != 0 {
+		who = fmt.Sprintf("new pid %d", w.NewPID)
+	}
 	switch {
 	case how != "":
-		return "the new one ended " + how + where
+		return who + " ended " + how + where
 	case where != "":
-		return "the new one failed" + where
+		return who + " failed" + where
 	}
 	return ""
 }

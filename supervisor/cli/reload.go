@@ -54,7 +54,7 @@ func runReload(s *session, c *ucli.Context) error {
 		return err
 	}
 	res, err := s.do(req)
-	if err != nil && res.Error == nil {
+	if err != nil && (res.Error == nil || len(res.Started)+len(res.Receipts) == 0) {
 		return err
 	}
 	if res.Plan != nil && err == nil {
@@ -79,7 +79,7 @@ func runReload(s *session, c *ucli.Context) error {
 func (p *printer) printStartedOf(res state.Result) {
 	p.printStarted(slices.DeleteFunc(slices.Clone(res.Started), func(a state.StartedApp) bool {
 		return slices.ContainsFunc(res.Receipts, func(r state.Receipt) bool { return r.Name == a.Name })
-	}))
+	}), res.Error)
 }
 
 // summary is the error to tell after receipts and starts, without the details

@@ -158,7 +158,7 @@ func (s *session) firstDaemon(ctx context.Context, typed, home string, req state
 
 func (s *session) start(ctx context.Context, req state.Request) error {
 	res, err := s.do(req)
-	if err != nil && res.Error == nil {
+	if err != nil && (res.Error == nil || len(res.Started) == 0) {
 		return err
 	}
 	if res.Plan != nil && err == nil {
@@ -173,7 +173,7 @@ func (s *session) start(ctx context.Context, req state.Request) error {
 		s.out.json(startJSON{snap.Daemon, snap.Apps, res.Started, res.Messages, res.Error})
 		return told(res.Error)
 	}
-	s.out.printStarted(res.Started)
+	s.out.printStarted(res.Started, res.Error)
 	s.out.printList(snap)
 	return s.summary(err, res)
 }
@@ -207,18 +207,22 @@ func (s *session) showPlan(plan state.Plan) {
 }
 
 // printStarted tells each app's first start; details are a failed worker's last
-// lines.
-func (p *printer) printStarted(apps []state.StartedApp) {
+// lines. The reason that err will tell anyway is left to it.
+func (p *printer) printStarted(apps []state.StartedApp, err *state.Error) {
 	for _, a := range apps {
 		if a.OK || a.Action == state.Skipped {
 			p.linef("%s: %s", a.Name, a.Action)
 			continue
 		}
-		slot := ""
+		line := a.Name + ":"
 		if a.Slot != nil {
-			slot = " slot " + strconv.Itoa(*a.Slot)
+			line += " slot " + strconv.Itoa(*a.Slot)
 		}
-		p.linef("%s:%s %s: %s", a.Name, slot, p.paint(red, "failed"), a.Reason)
+		line += " " + p.paint(red, "failed")
+		if a.Reason != "" && (err == nil || a.Reason != err.Message) {
+			line += ": " + a.Reason
+		}
+		p.linef("%s", line)
 		for _, d := range a.Details {
 			p.linef("      | %s", d)
 		}

@@ -69,13 +69,13 @@ web: complete, generation 1 -> 2 in 1 min 1 s, 1 connection cut, 3 connections d
 		{"rolled back", state.Receipt{Name: "web", Result: state.RolledBack, FromGeneration: 4, ToGeneration: 5, DurationMS: 310,
 			Reason: "slot 0: ended with exit code 1 40ms after its start, before it was ready",
 			Workers: []state.WorkerReceipt{
-				{Slot: 0, NewPID: 4388, NewExitCode: intp(1), Stage: "ready", LastLines: []string{"Error: cannot find module 'x'", "    at boot"}, SlotRuns: 4},
-				{Slot: 1, SlotRuns: 4}}}, `
+				{Slot: 0, OldPID: 4211, NewPID: 4388, NewExitCode: intp(1), Stage: "ready", LastLines: []string{"Error: cannot find module 'x'", "    at boot"}, SlotRuns: 4},
+				{Slot: 1, OldPID: 4212, SlotRuns: 4}}}, `
 web: rolled back, generation 4 stays in 310 ms, 0 connections cut: slot 0: ended with exit code 1 40ms after its start, before it was ready
-  slot 0: pid 4388, new, the new one ended with exit code 1 before it was ready, runs generation 4
+  slot 0: pid 4211 stays, new pid 4388 ended with exit code 1 before it was ready, runs generation 4
       | Error: cannot find module 'x'
       |     at boot
-  slot 1: runs generation 4
+  slot 1: pid 4212 untouched, runs generation 4
   what ran still runs; mend it, then ` + "`supervisor reload web`" + `
 `},
 		{"skipped", state.Receipt{Name: "api", Result: state.Skipped, Reason: "after the failure of web"}, `
@@ -136,10 +136,11 @@ func TestProgressOnATerminalRedrawsItsBlock(t *testing.T) {
 	worker(2, 1, state.WhatSpawned, "")
 	worker(1, 0, state.WhatReady, "evil \x1b[2J and far too long for a terminal")
 	v.event(state.Event{Kind: state.EventMessage, App: "web", Text: "hidden"})
+	v.event(state.Event{Kind: state.EventApp, App: "web", Text: "told by the answer"})
 	v.end()
 	equal(t, b.String(), "web:0 spawned\n"+
 		"\x1b[1A\r\x1b[Jweb:0 spawned\nweb:1 spawned\n"+
-		"\x1b[2A\r\x1b[Jweb:0 ready: evil \\x1b[2J and far to...\nweb:1 spawned\n")
+		"\x1b[2A\r\x1b[Jweb:0 ready by evil \\x1b[2J and far ...\nweb:1 spawned\n")
 }
 
 func TestProgressHigherThanTheTerminalScrolls(t *testing.T) {
