@@ -21,7 +21,7 @@ func main() {
 func runDaemon(o cli.DaemonOptions) int {
 	options := daemon.Options{
 		Home: o.Home, Foreground: o.Foreground, Request: o.Request, Version: o.Version,
-		Stdout: o.Stdout, Stderr: o.Stderr,
+		Stderr: o.Stderr,
 	}
 	if o.ReadyFD >= 0 && !o.Foreground {
 		options.Ready = os.NewFile(uintptr(o.ReadyFD), "ready")

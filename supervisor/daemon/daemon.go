@@ -26,12 +26,12 @@ import (
 // Options is how a daemon is started.
 type Options struct {
 	Home       string         // SUPERVISOR_HOME, absolute
-	Foreground bool           // workers' lines go to Stdout and Stderr too
+	Foreground bool           // workers' lines go to descriptors 1 and 2 too
 	Request    *state.Request // what to do first; nil for none
 	Ready      io.WriteCloser // gets one line when the control socket accepts; nil for none
 	Version    string
 
-	Stdout, Stderr io.Writer
+	Stderr io.Writer // for the daemon's own log
 }
 
 // The one line that Ready gets.
@@ -83,7 +83,7 @@ type daemon struct {
 	world    *world
 	backend  *backend
 	server   *control.Server
-	console  *console
+	console  *logs.Console
 	trimmer  *trimmer
 }
 
@@ -171,7 +171,10 @@ func (d *daemon) finish() { d.ending.Do(func() { close(d.end) }) }
 func (d *daemon) run() int {
 	d.log.Printf("supervisor %s, pid %d, %s", d.Version, os.Getpid(), d.home)
 	if d.Foreground {
-		d.console = d.startConsole()
+		var err error
+		if d.console, err = d.world.logs.Console(1, 2); err != nil {
+			d.log.Print(err)
+		}
 	}
 	code := make(chan int, 1)
 	if d.Request != nil {
@@ -270,11 +273,11 @@ func (d *daemon) shutdown() {
 	d.backend.work.Wait()
 	d.world.working.Wait()
 	d.world.table.Close()
+	if d.console != nil {
+		d.console.Close()
+	}
 	d.world.logs.Close()
 	d.trimmer.end()
-	if d.console != nil {
-		d.console.end()
-	}
 	signal.Stop(d.signals)
 	os.Remove(d.home.socket())
 	os.Remove(d.home.pidFile())
