@@ -5,21 +5,26 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"supervisor/supervisor/state"
 	"supervisor/testdata/load"
+	"supervisor/testdata/workers"
 )
 
-// binary is the supervisor, built once.
-var binary string
+// binary is the supervisor, built once, in the folder of what is built for tests.
+var binary, built string
 
 // guard bounds what a test waits for; it is no measure of anything.
 const guard = 60 * time.Second
@@ -32,6 +37,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
+		built = dir
 		binary = filepath.Join(dir, "supervisor-under-test")
 		build := exec.Command("go", "build", "-o", binary, "supervisor")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -56,6 +62,37 @@ func need(t *testing.T, tool string) string {
 	return path
 }
 
+// sourcePath is the path of a file of this folder.
+func sourcePath(name string) string {
+	_, file, _, _ := runtime.Caller(0)
+	return filepath.Join(filepath.Dir(file), name)
+}
+
+// goServer returns testdata/workers/go/server, static, built by the first who asks.
+func goServer(t *testing.T) string {
+	t.Helper()
+	path, err := buildServer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var buildServer = sync.OnceValues(func() (string, error) { return workers.BuildServer(built) })
+
+// python returns the interpreter itself: python3 may be a version manager's script.
+func python(t *testing.T) string {
+	t.Helper()
+	need(t, "python3")
+	path, err := findPython()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+var findPython = sync.OnceValues(workers.Python)
+
 // supervisor is one test's supervisor: its home, and a folder for apps.
 type supervisor struct {
 	t    *testing.T
@@ -67,7 +104,16 @@ type supervisor struct {
 // start gives a test a home. Nothing runs until its first command does.
 func newSupervisor(t *testing.T) *supervisor {
 	t.Helper()
-	s := &supervisor{t: t, home: filepath.Join(t.TempDir(), "home"), dir: t.TempDir()}
+	// Not t.TempDir: with a test's name in it, a socket's path is too long (unix(7)).
+	root, err := os.MkdirTemp("", "sv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	s := &supervisor{t: t, home: filepath.Join(root, "home"), dir: filepath.Join(root, "apps")}
+	if err := os.Mkdir(s.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "SUPERVISOR_") && !strings.HasPrefix(e, "PORT=") {
 			s.env = append(s.env, e)
@@ -252,6 +298,16 @@ func (s *supervisor) write(name, text string) string {
 	return path
 }
 
+// ecosystem writes ecosystem.yaml with the given apps, each as its keys, one to a line.
+func (s *supervisor) ecosystem(apps ...string) string {
+	s.t.Helper()
+	text := "apps:\n"
+	for _, keys := range apps {
+		text += "  - " + strings.ReplaceAll(strings.TrimSpace(keys), "\n", "\n    ") + "\n"
+	}
+	return s.write("ecosystem.yaml", text)
+}
+
 // copy puts a copy of a file into the test's folder, so that a test can make a new
 // release of it.
 func (s *supervisor) copy(name, from string) string {
@@ -267,15 +323,29 @@ func (s *supervisor) read(path string) string {
 	return string(data)
 }
 
-// freePort returns a port that nobody has at this moment.
+// ports are handed out below the kernel's own range (ip_local_port_range), of which
+// any may belong to a connection at any time.
+var ports atomic.Int32
+
+const (
+	firstPort = 20000
+	portCount = 12000
+)
+
+// freePort returns a port that nobody has at this moment, and no other test has had.
 func freePort(t *testing.T) int {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	ports.CompareAndSwap(0, rand.Int32N(portCount))
+	for range portCount {
+		port := firstPort + int(ports.Add(1))%portCount
+		ln, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+		if err == nil {
+			ln.Close()
+			return port
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).Port
+	t.Fatal("no port is free")
+	return 0
 }
 
 // under keeps a load on an address while do runs, and fails the test for every
@@ -289,16 +359,19 @@ func under(t *testing.T, cfg load.Config, do func(l *load.Load)) load.Result {
 	return result
 }
 
+// flowing is how many answers say that a load flows, before and after.
+const flowing = 50
+
 // lossy is under without the judgement.
 func lossy(t *testing.T, cfg load.Config, do func(l *load.Load)) load.Result {
 	t.Helper()
 	l := load.Run(t.Context(), cfg)
 	defer l.Stop()
-	if err := l.Wait(100); err != nil {
+	if err := l.Wait(flowing); err != nil {
 		t.Fatal(err)
 	}
 	do(l)
-	if err := l.Wait(100); err != nil {
+	if err := l.Wait(flowing); err != nil {
 		t.Fatal(err)
 	}
 	result := l.Stop()
@@ -308,5 +381,9 @@ func lossy(t *testing.T, cfg load.Config, do func(l *load.Load)) load.Result {
 
 // on is the load's address for a port of this machine.
 func on(port int) load.Config {
-	return load.Config{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	return load.Config{Address: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Clients: clients}
 }
+
+// clients is how many ask at the same time: enough to have requests in flight at
+// every instant, and a processor left for what is tested.
+const clients = 8
