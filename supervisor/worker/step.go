@@ -142,7 +142,7 @@ func (s *stepper) crashed() {
 }
 
 // end is the one place where a process that is no more becomes the next state:
-// what is wanted first, then the trial, then the restart policy.
+// what is wanted first, then what was asked, then the trial, then the policy.
 func (s *stepper) end() {
 	s.noteEnd()
 	s.disarm(ReadyTimer, InferTimer, SoakTimer, UptimeTimer, DrainTimer, KillTimer)
@@ -151,10 +151,10 @@ func (s *stepper) end() {
 	switch {
 	case s.m.Want == state.Down:
 		s.m.State = state.Stopped
-	case s.m.Trial:
-		s.m.State, s.m.Failed = state.Exited, true
 	case cause == Asked: // told to stop, then wanted again before it was gone
 		s.start()
+	case s.m.Trial:
+		s.m.State, s.m.Failed = state.Exited, true
 	case s.leaves(cause):
 		s.m.State = state.Exited
 	default:

@@ -15,8 +15,13 @@ func ignored(*stepper) {}
 // ignore is a pair that can happen and means nothing.
 var ignore = cell{do: ignored}
 
-// The states a worker can come to rest in, or start anew from, once it has ended.
-var afterEnd = []state.State{state.Stopped, state.Starting, state.Backoff, state.Exited, state.Errored}
+// The states that follow an end: of one that nobody asked for, of one that was
+// asked for, and of one that may be either.
+var (
+	afterCrash = []state.State{state.Starting, state.Backoff, state.Exited, state.Errored}
+	afterStop  = []state.State{state.Stopped, state.Starting}
+	afterEnd   = append([]state.State{state.Stopped}, afterCrash...)
+)
 
 var (
 	spawn    = cell{(*stepper).spawn, []state.State{state.Starting}}
@@ -27,7 +32,8 @@ var (
 	sweep    = cell{(*stepper).sweep, nil}
 	kill     = cell{(*stepper).kill, []state.State{state.Killing}}
 	signal   = cell{(*stepper).signalAsked, []state.State{state.Stopping}}
-	crashed  = cell{(*stepper).crashed, append([]state.State{state.Stopping}, afterEnd...)}
+	crashed  = cell{(*stepper).crashed, append([]state.State{state.Stopping}, afterCrash...)}
+	lost     = cell{(*stepper).end, afterCrash} // its Ended was lost: an end all the same
 	noted    = cell{(*stepper).noteEnd, nil}
 )
 
@@ -41,10 +47,10 @@ var table = [len(state.States)][numKinds]cell{
 	state.Starting: {
 		Start: wantUp, Stop: signal,
 		Spawned:     {(*stepper).spawned, nil},
-		SpawnFailed: {(*stepper).end, afterEnd},
+		SpawnFailed: {(*stepper).end, afterCrash},
 		Ready:       {(*stepper).ready, []state.State{state.Online}},
 		Ended:       crashed,
-		Gone:        retired, // its Ended was lost: an end all the same
+		Gone:        lost,
 		ReadyTimer:  {(*stepper).notReady, []state.State{state.Online, state.Stopping}},
 		InferTimer:  {(*stepper).inferred, []state.State{state.Online}},
 		SoakTimer:   ignore, UptimeTimer: ignore, DrainTimer: ignore, KillTimer: ignore, DelayTimer: ignore,
@@ -54,7 +60,7 @@ var table = [len(state.States)][numKinds]cell{
 		Stop:  {(*stepper).leave, []state.State{state.Leaving, state.Stopping}},
 		Ready: ignore, Spawned: ignore, SpawnFailed: ignore,
 		Ended:       crashed,
-		Gone:        retired,
+		Gone:        lost,
 		SoakTimer:   {(*stepper).soaked, nil},
 		UptimeTimer: {(*stepper).stable, nil},
 		ReadyTimer:  ignore, InferTimer: ignore, DrainTimer: ignore, KillTimer: ignore, DelayTimer: ignore,
@@ -62,7 +68,7 @@ var table = [len(state.States)][numKinds]cell{
 	state.Leaving: {
 		Start: wantUp, Stop: wantDown, Spawned: ignore, SpawnFailed: ignore, Ready: ignore,
 		Ended:      signal, // what is left of its group gets the signal now
-		Gone:       retired,
+		Gone:       {(*stepper).end, afterStop},
 		DrainTimer: signal,
 		ReadyTimer: ignore, InferTimer: ignore, SoakTimer: ignore, UptimeTimer: ignore, KillTimer: ignore, DelayTimer: ignore,
 	},
