@@ -8,6 +8,8 @@ import (
 	"os"
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"supervisor/supervisor/state"
 )
 
@@ -156,9 +158,17 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	here := goleak.IgnoreCurrent()
+	settle := func() { // a client's last goroutine closes its connection
+		if err := goleak.Find(here); err != nil {
+			t.Fatal(err)
+		}
+	}
 	once() // the poller's own descriptors
+	settle()
 	before := count()
 	once()
+	settle()
 	if after := count(); after != before {
 		t.Errorf("%d descriptors, before %d", after, before)
 	}
