@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bufio"
+	"io"
 	"os"
 	"runtime/debug"
 	"strconv"
@@ -30,34 +31,49 @@ func (t *trimmer) end() { t.timer.Stop() }
 
 func trim() {
 	debug.FreeOSMemory()
-	maps, err := os.Open("/proc/self/maps")
+	smaps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return
 	}
-	defer maps.Close()
-	var clean [][2]uintptr
-	for sc := bufio.NewScanner(maps); sc.Scan(); {
-		if from, to, ok := cleanMapping(sc.Text()); ok {
-			clean = append(clean, [2]uintptr{from, to})
-		}
-	}
-	for _, m := range clean {
-		unix.Syscall(unix.SYS_MADVISE, m[0], m[1]-m[0], unix.MADV_DONTNEED)
+	defer smaps.Close()
+	for _, m := range cleanMappings(smaps) {
+		unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED)
 	}
 }
 
-// cleanMapping parses a line of /proc/PID/maps (proc_pid_maps(5)); ok only for a
-// private, read-only mapping of a file: its pages are the file's.
-func cleanMapping(line string) (from, to uintptr, ok bool) {
-	fields := strings.Fields(line)
-	if len(fields) < 6 || fields[4] == "0" || !strings.HasPrefix(fields[5], "/") {
-		return 0, 0, false
+// mapping is a range of our addresses.
+type mapping struct{ from, to uintptr }
+
+// cleanMappings finds in /proc/PID/smaps (proc_pid_smaps(5)) the private, read-only
+// mappings of files of which no page is our own. One that the dynamic loader has
+// relocated and then made read-only (RELRO) looks like any other but for its
+// anonymous pages, which nothing brings back.
+func cleanMappings(smaps io.Reader) (clean []mapping) {
+	var m mapping
+	file := false
+	for sc := bufio.NewScanner(smaps); sc.Scan(); {
+		fields := strings.Fields(sc.Text())
+		if next, isFile, ok := mappingOf(fields); ok {
+			m, file = next, isFile
+		} else if file && len(fields) == 3 && fields[0] == "Anonymous:" && fields[1] == "0" {
+			clean = append(clean, m)
+		}
 	}
-	if perms := fields[1]; perms != "r--p" && perms != "r-xp" {
-		return 0, 0, false
+	return clean
+}
+
+// mappingOf parses the first line of a mapping; ok is false for its other lines.
+func mappingOf(fields []string) (m mapping, readOnlyFile, ok bool) {
+	if len(fields) < 5 {
+		return m, false, false
 	}
 	begin, end, found := strings.Cut(fields[0], "-")
-	a, err1 := strconv.ParseUint(begin, 16, 8*int(unsafe.Sizeof(from)))
-	b, err2 := strconv.ParseUint(end, 16, 8*int(unsafe.Sizeof(to)))
-	return uintptr(a), uintptr(b), found && err1 == nil && err2 == nil && a < b
+	a, err1 := strconv.ParseUint(begin, 16, 8*int(unsafe.Sizeof(m.from)))
+	b, err2 := strconv.ParseUint(end, 16, 8*int(unsafe.Sizeof(m.to)))
+	if !found || err1 != nil || err2 != nil {
+		return m, false, false
+	}
+	perms, inode := fields[1], fields[4]
+	readOnlyFile = inode != "0" && len(fields) > 5 && strings.HasPrefix(fields[5], "/") && (perms == "r--p" || perms == "r-xp")
+	return mapping{uintptr(a), uintptr(b)}, readOnlyFile && a < b, true
 }
