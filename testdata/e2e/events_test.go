@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"supervisor/supervisor/control"
 	"supervisor/supervisor/state"
 )
 
@@ -67,4 +69,33 @@ func (st *stream) worker(app string, slot int, what string) state.Event {
 	return st.until(what, func(e state.Event) bool {
 		return e.Kind == state.EventWorker && e.App == app && e.Slot == slot && e.What == what
 	})
+}
+
+// line is a wait for a line of a worker's log.
+type line struct {
+	t     *testing.T
+	found chan error
+}
+
+// follow begins to wait for a line of an app's log that contains a text, from now on.
+func (s *supervisor) follow(app, text string) line {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), guard)
+	s.t.Cleanup(cancel)
+	found := make(chan error, 1)
+	client := control.Dial(filepath.Join(s.home, "supervisor.sock"))
+	go func() { // ends with the line, or with the test
+		// What was written before the daemon heard us is among the last lines.
+		found <- client.Logs(ctx, control.LogQuery{Names: []string{app}, N: 100, Follow: true}, func(l control.LogLine) bool {
+			return !strings.Contains(l.Text, text)
+		})
+	}()
+	return line{s.t, found}
+}
+
+func (l line) wait() {
+	l.t.Helper()
+	if err := <-l.found; err != nil {
+		l.t.Fatalf("the line did not come: %v", err)
+	}
 }

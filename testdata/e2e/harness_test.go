@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"supervisor/supervisor/state"
 	"supervisor/testdata/load"
 	"supervisor/testdata/workers"
@@ -387,3 +389,41 @@ func on(port int) load.Config {
 // clients is how many ask at the same time: enough to have requests in flight at
 // every instant, and a processor left for what is tested.
 const clients = 8
+
+// group lists the processes of a worker's process group.
+func (s *supervisor) group(leader int) (pids []int) {
+	s.t.Helper()
+	for _, p := range s.processes() {
+		pid, _ := strconv.Atoi(strings.Fields(p)[0])
+		if pgid, err := unix.Getpgid(pid); err == nil && pgid == leader {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// alive returns those of pids that run; a zombie does not.
+func alive(pids []int) (running []int) {
+	for _, pid := range pids {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if _, rest, ok := strings.Cut(string(stat), ") "); err == nil && ok && rest[0] != 'Z' && rest[0] != 'X' {
+			running = append(running, pid)
+		}
+	}
+	return running
+}
+
+// deref is a pointer's value for a message, or nil.
+func deref[T any](p *T) any {
+	if p == nil {
+		return nil
+	}
+	return *p
+}
+
+func contains(t *testing.T, text, says string) {
+	t.Helper()
+	if !strings.Contains(text, says) {
+		t.Errorf("it does not say %q:\n%s", says, text)
+	}
+}
