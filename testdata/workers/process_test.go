@@ -149,10 +149,12 @@ func (w *proc) exited(code int) {
 	w.t.Helper()
 	guard := time.After(deadline)
 	for open := true; open; {
+		var line string
 		select {
-		case _, open = <-w.lines:
+		case line, open = <-w.lines:
+			w.said = append(w.said, line)
 		case <-guard:
-			w.t.Fatal("the worker does not end")
+			w.t.Fatalf("the worker does not end; it said %q, %s", w.said, w.errs)
 		}
 	}
 	err := w.wait()

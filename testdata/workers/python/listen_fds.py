@@ -24,24 +24,20 @@ class Server(ThreadingHTTPServer):
         self.socket.setblocking(False)
 
 
-def drain(signum, frame):
-    for server in servers:
-        threading.Thread(target=server.shutdown).start()
-    say("draining")
-
-
 if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
     sys.exit("LISTEN_PID is not mine")
 count = int(os.environ.pop("LISTEN_FDS", "0"))
 if count < 1:
     sys.exit("no LISTEN_FDS")
 servers = [Server(FIRST + i) for i in range(count)]
-signal.signal(signal.SIGINT, drain)
-loops = [threading.Thread(target=server.serve_forever) for server in servers]
-for loop in loops:
-    loop.start()
+# Blocked in every thread, so that the main one can wait for it.
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+for server in servers:
+    threading.Thread(target=server.serve_forever).start()
 say("listening")
-for loop in loops:
-    loop.join()
+signal.sigwait({signal.SIGINT})
+for server in servers:
+    server.shutdown()
+say("draining")
 for server in servers:
     server.server_close()
