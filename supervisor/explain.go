@@ -19,12 +19,12 @@ func (w *member) explain() *failure {
 		f.stage, f.reason = "ready", w.lateness()
 	case w.onlineAt.IsZero():
 		f.stage = "ready"
-		f.reason = fmt.Sprintf("%s %s after its start, before it was ready", w.howEnded(), since(w.spawnedAt))
+		f.reason = fmt.Sprintf("%s, %s after its start, before it was ready", w.howEnded(), since(w.spawnedAt))
 	case w.m.Failed:
 		f.stage = "soak"
-		f.reason = fmt.Sprintf("%s %s after it was ready, within its soak", w.howEnded(), since(w.onlineAt))
+		f.reason = fmt.Sprintf("%s, %s after it was ready, within its soak", w.howEnded(), since(w.onlineAt))
 	default:
-		f.reason = fmt.Sprintf("%s %s after it was ready", w.howEnded(), since(w.onlineAt))
+		f.reason = fmt.Sprintf("%s, %s after it was ready", w.howEnded(), since(w.onlineAt))
 	}
 	return f
 }
@@ -43,10 +43,14 @@ func (w *member) lateness() string {
 	return text
 }
 
-// howEnded is the end of the process in hand: "ended with exit code 3".
+// howEnded is the end of the process in hand: "ended with exit code 3", "killed by
+// SIGSEGV".
 func (w *member) howEnded() string {
-	if w.end == nil {
+	switch {
+	case w.end == nil:
 		return "ended"
+	case w.end.signal != 0:
+		return w.end.how
 	}
 	return "ended with " + w.end.how
 }
