@@ -57,6 +57,8 @@ func slotText(r state.Receipt, w state.WorkerReceipt) string {
 	switch {
 	case w.OldPID != 0 && failure != "" && stays:
 		parts = append(parts, fmt.Sprintf("pid %d stays", w.OldPID))
+	case w.OldPID != 0 && w.NewPID != 0 && stays && w.DrainMS == nil:
+		parts = append(parts, fmt.Sprintf("pid %d stays, new pid %d stopped", w.OldPID, w.NewPID))
 	case w.OldPID != 0 && w.NewPID != 0:
 		parts = append(parts, fmt.Sprintf("pid %d -> %d", w.OldPID, w.NewPID))
 	case w.OldPID != 0 && stays:
