@@ -1,8 +1,9 @@
 """asyncio on 0.0.0.0 and [::], the same port, which are two sockets.
 
-Server.close() alone would lose requests: connections that the loop has
-accepted and not yet given to a handler fail in it. So the drain first stops
-to accept, then waits for every task, then closes.
+Server.close() alone can lose requests: a connection that the loop has accepted
+and not yet attached to the server fails an assertion in it (Server._attach in
+Lib/asyncio/base_events.py). So the drain first stops to accept, then waits for
+every task, then closes.
 """
 
 import asyncio
