@@ -28,8 +28,12 @@ type app struct {
 	restarts int  // of members that are no more
 	unseen   bool // listening can't be seen for this app
 	notes    []string
-	holding  bool // sockets may be held for it
+	asked    []*roll // whose question about drops is unanswered, in order
+	holding  bool    // sockets may be held for it
+	untidy   bool    // among them some that nobody needs any more
+	tried    bool    // it is known by its first start alone, which isn't under way yet
 	deleting bool
+	deleted  bool
 }
 
 // generation is one release of an app: its spec, and what of it was found on disk.
@@ -37,13 +41,14 @@ type generation struct {
 	n      int
 	spec   state.Spec
 	launch state.Launch
-	served map[string]bool // addresses that its workers listened on
+	served map[int]map[string]bool // by slot, the addresses that its workers listened on
 }
 
 // starting is an app's start from nothing: prepare, then all workers at once.
 type starting struct {
 	spec  state.Spec
 	env   []string
+	count int
 	token uint64 // of the Prepare under way, 0 before
 }
 
@@ -90,19 +95,15 @@ func (a *app) prune() {
 
 // status is the app's word in `list`.
 func (a *app) status() string {
-	var online, errored, moving, ended int
+	var online, errored, moving int
 	for _, w := range a.members {
 		switch {
-		case w.retiring != "" || w.remains:
-			if w.m.State.Alive() {
-				moving++
-			}
+		case w.retiring != "" || w.remains: // counts for nothing
 		case w.m.State == state.Online:
 			online++
 		case w.m.State == state.Errored:
 			errored++
 		case w.m.State == state.Exited || w.m.State == state.Stopped:
-			ended++
 		default:
 			moving++
 		}
@@ -114,13 +115,15 @@ func (a *app) status() string {
 		return state.AppStopped
 	case a.roll != nil:
 		return state.AppReloading
+	case a.starting != nil:
+		return state.AppLaunching
 	case online >= a.count && online > 0:
 		return state.AppOnline
 	case online > 0:
 		return state.AppDegraded
 	case errored > 0 && moving == 0:
 		return state.AppErrored
-	case moving > 0 || a.starting != nil:
+	case moving > 0:
 		return state.AppLaunching
 	}
 	return state.AppStopped

@@ -93,7 +93,7 @@ func (l *Loop) ready(w *member, inc int, via string, inferred bool) {
 func (l *Loop) learnListening(w *member, inc int, f Listening) {
 	w.addListener(f.PID, f.Addr)
 	serves := w.serves(f.Addr) // before the address counts as served by its own generation
-	w.gen.served[f.Addr] = true
+	w.gen.serve(w.slot, f.Addr)
 	if !w.gen.spec.WaitReady && serves {
 		l.ready(w, inc, "listening", true)
 	}
@@ -180,11 +180,10 @@ func (l *Loop) prepared(f Prepared) *app {
 	return a
 }
 
-// adopt gives a prepared generation its number, or the one in force where nothing
-// of it has changed.
+// adopt gives a prepared generation its number.
 func (a *app) adopt(spec state.Spec, f Prepared) *generation {
 	a.last++
-	g := &generation{n: a.last, spec: spec, launch: f.Launch, served: map[string]bool{}}
+	g := &generation{n: a.last, spec: spec, launch: f.Launch, served: map[int]map[string]bool{}}
 	a.gens[g.n] = g
 	return g
 }

@@ -20,6 +20,7 @@ type member struct {
 	fresh    bool   // spawned by the running rollout, going forward
 	back     bool   // spawned by a rollback
 	retiring string // told to leave and to be forgotten when it is gone: why
+	by       *roll  // the rollout that told it so
 	remains  bool   // what is left of the group of a crashed process; no part of the cluster
 
 	settled bool // has been online once, or has failed its first start
@@ -141,14 +142,23 @@ func (w *member) infers() bool {
 }
 
 // serves reports whether listening on addr makes the worker ready: an address that
-// its predecessors served, or any where the program's world has changed.
+// the slot's workers of the generation in force served, or any where there were
+// none or the program's world has changed. By slot, since each may have a port of
+// its own (increment_var).
 func (w *member) serves(addr string) bool {
-	for _, g := range []*generation{w.gen, w.app.current()} {
-		if g != nil && len(g.served) > 0 && state.SameProgram(g.spec, w.gen.spec) {
-			return g.served[addr]
-		}
+	g := w.app.current()
+	if g == nil || len(g.served[w.slot]) == 0 || !state.SameProgram(g.spec, w.gen.spec) {
+		return true
 	}
-	return true
+	return g.served[w.slot][addr]
+}
+
+// serve notes that a slot's worker of this generation listens on addr.
+func (g *generation) serve(slot int, addr string) {
+	if g.served[slot] == nil {
+		g.served[slot] = map[string]bool{}
+	}
+	g.served[slot][addr] = true
 }
 
 func (w *member) addListener(pid int, addr string) {

@@ -29,10 +29,10 @@ func (l *Loop) obey(cmd Command, reply chan<- Outcome) *app {
 	case RestartApp:
 		l.restart(a, reply)
 	case StopApp:
-		l.stop(a, "stopped")
+		l.stop(a, WasStopped)
 		a.wait(opStop, WasStopped, reply)
 	case DeleteApp:
-		l.stop(a, "deleted")
+		l.stop(a, Deleted)
 		a.deleting = true
 		a.wait(opStop, Deleted, reply)
 	case ScaleApp:
@@ -64,7 +64,8 @@ func (l *Loop) put(a *app, p Put, reply chan<- Outcome) *app {
 	}
 	a.envName = p.EnvName
 	if a.want == state.Down {
-		if p.Replace || !p.Spec.AutoStart {
+		if !a.deleting && p.Replace || !p.Spec.AutoStart {
+			a.deleting = false
 			a.take(p.Spec, p.Env)
 			reply <- Outcome{Action: WasStopped}
 			return a
@@ -109,16 +110,15 @@ func (a *app) busy() bool { return a.starting != nil || a.roll != nil }
 
 // take makes a spec the app's own, without running it.
 func (a *app) take(spec state.Spec, env []string) {
-	if spec.Instances != a.spec.Instances {
-		a.count = spec.Instances
-	}
+	a.count = recount(a.spec, a.count, spec)
 	a.spec, a.env = spec, env
 }
 
 func (l *Loop) register(p Put, reply chan<- Outcome) *app {
 	a := &app{name: p.Spec.Name, spec: p.Spec, env: p.Env, envName: p.EnvName,
-		count: p.Spec.Instances, gens: map[int]*generation{}}
+		count: p.Spec.Instances, gens: map[int]*generation{}, tried: p.Spec.AutoStart}
 	l.apps = append(l.apps, a)
+	l.publish(state.Event{Kind: state.EventApp, App: a.name, Text: "added"})
 	if !p.Spec.AutoStart {
 		reply <- Outcome{Action: Registered}
 		return a
@@ -131,13 +131,27 @@ func (l *Loop) register(p Put, reply chan<- Outcome) *app {
 func (l *Loop) begin(a *app, spec state.Spec, env []string, reply chan<- Outcome) {
 	a.supersede("started again", opStop)
 	a.want, a.deleting = state.Up, false
-	a.starting = &starting{spec: spec, env: env}
+	a.starting = &starting{spec: spec, env: env, count: recount(a.spec, a.count, spec)}
 	a.wait(opStart, Started, reply)
 }
 
+// recount is the number of workers after a change of spec: a scaled one stays until
+// the file's instances change.
+func recount(was state.Spec, count int, spec state.Spec) int {
+	if spec.Instances != was.Instances {
+		return spec.Instances
+	}
+	return count
+}
+
+// prepareStart begins with no socket of what ran before, or of a start that this
+// one took the place of.
 func (l *Loop) prepareStart(a *app) {
+	if a.holding {
+		l.world.Release(a.name)
+	}
 	a.starting.token = l.key()
-	a.holding = true
+	a.holding, a.untidy = true, false
 	l.world.Prepare(PrepareOrder{App: a.name, Gen: a.last + 1, Token: a.starting.token,
 		Spec: a.starting.spec, Env: a.starting.env})
 }
@@ -146,20 +160,18 @@ func (l *Loop) startPrepared(a *app, f Prepared) {
 	s := a.starting
 	a.starting = nil
 	if f.Err != nil {
-		a.answer(func(o *op) bool { return o.kind == opStart }, func(*op) Outcome {
+		a.answer(func(o *op) bool { return o.kind == opStart || o.kind == opScale }, func(*op) Outcome {
 			return Outcome{Err: fmt.Errorf("cannot start %s: %w", a.name, unprepared(f)), Details: f.Lines}
 		})
-		if a.last == 0 { // it has never run: as if it had not been asked for
-			a.want, a.deleting = state.Down, true
-		} else if !a.alive() {
-			a.want = state.Down
-		}
+		a.want, a.deleting = state.Down, a.tried // as if a new app had not been asked for
 		return
 	}
 	a.take(s.spec, s.env)
+	a.count, a.tried = s.count, false
 	for _, w := range slices.Clone(a.members) {
 		a.remove(w)
 	}
+	a.restarts = 0
 	g := a.adopt(s.spec, f)
 	a.cur = g.n
 	a.prune()
@@ -182,6 +194,7 @@ func (l *Loop) startApp(a *app, reply chan<- Outcome) {
 	for _, w := range a.members {
 		if w.retiring == "" && !w.remains && !w.m.Trial && (w.m.State == state.Exited || w.m.State == state.Errored) {
 			w.settled, w.failure, action = false, nil, Started
+			w.m.Restarts = 0
 			l.step(w, worker.Event{Kind: worker.Start})
 		}
 	}
@@ -190,7 +203,7 @@ func (l *Loop) startApp(a *app, reply chan<- Outcome) {
 
 // stop takes an app down; whatever else was asked of it is void.
 func (l *Loop) stop(a *app, by string) {
-	a.want, a.starting = state.Down, nil
+	a.want, a.starting, a.tried = state.Down, nil, false
 	a.supersede(by, opStart, opScale)
 	if a.roll != nil {
 		l.abandon(a, by)
@@ -198,31 +211,44 @@ func (l *Loop) stop(a *app, by string) {
 	for _, w := range slices.Clone(a.members) {
 		l.step(w, worker.Event{Kind: worker.Stop})
 	}
-	l.publish(state.Event{Kind: state.EventApp, App: a.name, Text: by})
+	if by == WasStopped {
+		l.publish(state.Event{Kind: state.EventApp, App: a.name, Text: by})
+	}
 }
 
 // scale sets the number of workers; a rollout under way goes on with it.
 func (l *Loop) scale(a *app, to int, reply chan<- Outcome) {
 	action := Scaled
-	if a.count == to {
+	if a.wanted() == to {
 		action = Unchanged
+	} else {
+		a.supersede("scaled again", opScale)
+		l.publish(state.Event{Kind: state.EventApp, App: a.name, Text: Scaled})
 	}
 	a.count = to
-	if a.roll != nil {
+	switch {
+	case a.roll != nil && !a.roll.over:
 		a.roll.scaled(to)
-		a.wait(opScale, action, reply)
-		return
-	}
-	if a.starting != nil {
-		a.wait(opScale, action, reply)
-		return
-	}
-	if a.want == state.Down || a.current() == nil {
+	case a.starting != nil:
+		a.starting.count = to
+	case a.want == state.Down:
 		reply <- Outcome{Action: action}
 		return
+	default:
+		l.fill(a)
 	}
-	l.fill(a)
 	a.wait(opScale, action, reply)
+}
+
+// wanted is the number of workers that the app is on its way to.
+func (a *app) wanted() int {
+	switch {
+	case a.roll != nil && !a.roll.over:
+		return a.roll.wanted
+	case a.starting != nil:
+		return a.starting.count
+	}
+	return a.count
 }
 
 // fill makes the slots of an app match its count outside a rollout.
@@ -241,6 +267,6 @@ func (l *Loop) fill(a *app) {
 
 // retire tells one worker to leave and to be forgotten when it is gone.
 func (l *Loop) retire(w *member, why string) {
-	w.retiring = why
+	w.retiring, w.by = why, w.app.roll
 	l.step(w, worker.Event{Kind: worker.Stop})
 }

@@ -59,7 +59,7 @@ func (a *app) supersede(by string, kinds ...opKind) {
 // settle brings an app forward after anything happened to it: the rollout's next
 // orders, a start that waited, sockets nobody needs, operations that are over.
 func (l *Loop) settle(a *app) {
-	if a == nil {
+	if a == nil || a.deleted {
 		return
 	}
 	if a.roll != nil {
@@ -69,11 +69,15 @@ func (l *Loop) settle(a *app) {
 		l.prepareStart(a)
 	}
 	if a.holding && a.roll == nil && a.starting == nil && !a.alive() {
-		a.holding = false
+		a.holding, a.untidy = false, false
 		l.world.Release(a.name)
+	}
+	if a.untidy && a.roll == nil && a.starting == nil && a.steady() {
+		l.retain(a)
 	}
 	l.checkOps(a)
 	if a.deleting && !a.alive() {
+		a.deleted = true
 		l.apps = slices.DeleteFunc(l.apps, func(x *app) bool { return x == a })
 		l.publish(state.Event{Kind: state.EventApp, App: a.name, Text: Deleted})
 		a.answer(func(*op) bool { return true }, func(*op) Outcome { return Outcome{} })

@@ -70,7 +70,9 @@ func (a *app) runs(slot int) int {
 
 func (l *Loop) noteSpawned(w *member) {
 	if r := w.app.roll; r != nil && w.fresh {
-		r.row(w.slot).NewPID = w.pid
+		row := r.row(w.slot) // anew, where a soaked one has crashed since
+		row.NewPID, row.ReadyMS, row.ReadyBy = w.pid, nil, ""
+		row.Stage, row.LastLines, row.NewExitCode, row.NewSignal = "", []string{}, nil, ""
 	}
 }
 
@@ -104,7 +106,9 @@ func (l *Loop) noteFailed(w *member, f *failure) {
 	if w.end != nil {
 		row.NewExitCode, row.NewSignal = w.end.status()
 	}
-	r.lines = f.lines
+	if r.rec.Phase != rollout.RollingBack { // of the first that failed, which is the reason
+		r.lines = f.lines
+	}
 }
 
 // noteGone fills the old worker's part of a row: one that was told to leave and did.
@@ -116,7 +120,7 @@ func (l *Loop) noteGone(w *member) {
 	if w.end != nil && w.cut != nil && (w.killed || w.end.signal != 0 || w.end.code != 0) {
 		r.cut += *w.cut
 	}
-	if w.fresh || w.retiring == "scale" {
+	if w.fresh || w.by != r || w.retiring == "scale" || w.retiring == "superseded" {
 		return
 	}
 	row := r.row(w.slot)

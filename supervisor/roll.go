@@ -37,7 +37,8 @@ func (l *Loop) reload(a *app, spec state.Spec, env []string, reply chan<- Outcom
 		reply <- Outcome{Action: WasStopped}
 		return
 	case a.starting != nil: // nothing runs yet: start the newer one instead
-		a.starting = &starting{spec: spec, env: env}
+		count := recount(a.starting.spec, a.starting.count, spec)
+		a.starting = &starting{spec: spec, env: env, count: count}
 		a.wait(opStart, Started, reply)
 		return
 	case a.roll != nil && a.roll.joins(spec, env):
@@ -76,10 +77,7 @@ func (l *Loop) newRoll(a *app, kind rollout.Kind, spec state.Spec, env []string)
 		l.overtake(a)
 	}
 	a.settleMembers()
-	wanted := a.count
-	if spec.Instances != a.spec.Instances {
-		wanted = spec.Instances
-	}
+	wanted := recount(a.spec, a.count, spec)
 	r := &roll{
 		spec: spec, env: env, began: time.Now(), wanted: wanted, instances: max(a.count, wanted),
 		rec:  rollout.Record{Kind: kind, From: a.cur, Phase: rollout.Progressing},
@@ -97,7 +95,7 @@ func (l *Loop) newRoll(a *app, kind rollout.Kind, spec state.Spec, env []string)
 			}
 		}
 	}
-	l.world.Drops(a.name)
+	l.askDrops(a)
 	l.publish(state.Event{Kind: state.EventReload, App: a.name, What: "begun"})
 	return r
 }
@@ -186,7 +184,7 @@ func (a *app) view() rollout.View {
 	v.MaxSurge, v.MaxUnavailable = spec.Reload.MaxSurge.Of(v.Instances), spec.Reload.MaxUnavailable.Of(v.Instances)
 	v.BlueGreen = spec.Reload.BlueGreen
 	switch {
-	case r.rec.Kind == rollout.Restart || spec.Mode == state.Fork:
+	case r.rec.Kind == rollout.Restart || spec.Mode == state.Fork || a.runsFork():
 		v.MaxSurge, v.MaxUnavailable, v.BlueGreen = 0, 1, false
 	case v.BlueGreen:
 		v.MaxSurge = v.Instances
@@ -197,6 +195,13 @@ func (a *app) view() rollout.View {
 		}
 	}
 	return v
+}
+
+// runsFork: what runs holds its sockets itself, so no successor starts beside it.
+func (a *app) runsFork() bool {
+	return slices.ContainsFunc(a.members, func(w *member) bool {
+		return w.gen.spec.Mode == state.Fork && w.m.State.Alive()
+	})
 }
 
 func (w *member) seen() rollout.Worker {
@@ -244,10 +249,8 @@ func (l *Loop) rollOver(a *app) {
 		}
 	}
 	a.settleMembers()
-	if a.want == state.Up && r.target != nil {
-		l.fill(a)
-	}
-	l.world.Drops(a.name)
+	l.fill(a)
+	l.askDrops(a)
 }
 
 // overtake ends a rollout for a newer one: whoever waits for it waits for that.
@@ -277,10 +280,24 @@ func (l *Loop) abandon(a *app, by string) {
 	receipt.Reason = by
 	l.keep(a, *receipt)
 	a.roll = nil
+	a.thin(by)
 	a.settleMembers()
 	a.prune()
 	a.answer(func(o *op) bool { return o.kind == opRoll },
 		func(*op) Outcome { return Outcome{Err: errSuperseded{by}, Receipt: receipt} })
+}
+
+// thin leaves one worker in each slot of an app that goes down; the others are
+// forgotten when they are gone. What the rollout brought goes first.
+func (a *app) thin(why string) {
+	for _, fresh := range []bool{true, false} {
+		for _, w := range a.members {
+			rival := func(o *member) bool { return o != w && o.retiring == "" }
+			if w.retiring == "" && w.fresh == fresh && slices.ContainsFunc(a.in(w.slot), rival) {
+				w.retiring = why
+			}
+		}
+	}
 }
 
 // finishRoll closes a rollout once nobody is on the way out and the drops are known.
@@ -302,6 +319,30 @@ func (l *Loop) closeRoll(a *app) {
 	receipt := r.receipt(a, results[r.rec.Result])
 	a.roll = nil
 	l.keep(a, *receipt)
+	a.untidy = true
+	a.prune()
+	a.answer(func(o *op) bool { return o.kind == opRoll }, func(*op) Outcome {
+		out := Outcome{Receipt: receipt}
+		if receipt.Result != state.Complete {
+			out.Err = errNotComplete{a.name, receipt.Result, receipt.Reason}
+			out.Details = r.lines
+		}
+		return out
+	})
+}
+
+// steady reports whether nobody of the cluster is on its way: a worker that waits
+// for its restart finds its sockets as it left them.
+func (a *app) steady() bool {
+	return !slices.ContainsFunc(a.members, func(w *member) bool {
+		up := w.m.State.Alive() || w.m.State == state.Backoff
+		return w.retiring == "" && up && w.m.State != state.Online
+	})
+}
+
+// retain closes the sockets that a rollout left without use.
+func (l *Loop) retain(a *app) {
+	a.untidy = false
 	var ids []uint64
 	declared := slices.Clone(a.spec.Listen)
 	for _, w := range a.members {
@@ -311,14 +352,6 @@ func (l *Loop) closeRoll(a *app) {
 		}
 	}
 	l.world.Retain(a.name, declared, ids)
-	a.prune()
-	a.answer(func(o *op) bool { return o.kind == opRoll }, func(*op) Outcome {
-		out := Outcome{Receipt: receipt, Details: r.lines}
-		if receipt.Result != state.Complete {
-			out.Err = errNotComplete{a.name, receipt.Result, receipt.Reason}
-		}
-		return out
-	})
 }
 
 func (l *Loop) keep(a *app, receipt state.Receipt) {
@@ -326,11 +359,19 @@ func (l *Loop) keep(a *app, receipt state.Receipt) {
 	l.publish(state.Event{Kind: state.EventReload, App: a.name, What: receipt.Result, Text: receipt.Reason, Receipt: &receipt})
 }
 
+// askDrops asks for the app's drops; the answers come in the order of the questions.
+func (l *Loop) askDrops(a *app) {
+	a.asked = append(a.asked, a.roll)
+	l.world.Drops(a.name)
+}
+
 func (l *Loop) dropped(f Dropped) *app {
 	a := l.find(f.App)
-	if a == nil || a.roll == nil {
+	if a == nil || len(a.asked) == 0 {
 		return nil
 	}
-	a.roll.drops = append(a.roll.drops, f)
+	r := a.asked[0]
+	a.asked = a.asked[1:]
+	r.drops = append(r.drops, f)
 	return a
 }

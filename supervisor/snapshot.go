@@ -26,7 +26,7 @@ func (a *app) snapshot() state.App {
 		Notes: slices.Clone(a.notes),
 	}
 	if a.starting != nil {
-		s.Spec = a.starting.spec
+		s.Spec, s.Instances = a.starting.spec, a.starting.count
 	}
 	if g := a.current(); g != nil {
 		s.Launch = g.launch

@@ -12,9 +12,6 @@ import (
 // tells the readers what changed.
 func (l *Loop) step(w *member, e worker.Event) {
 	e.Jitter = jitter()
-	if e.Kind == worker.ReadyTimer && w.m.State == state.Starting {
-		w.notReady = true
-	}
 	before := w.m
 	next, acts := before.Step(e)
 	w.m = next
@@ -88,6 +85,7 @@ func (l *Loop) shed(w *member) {
 		id: w.id, pid: w.pid, listeners: w.listeners, spawnedAt: w.spawnedAt,
 	}
 	rest.m = worker.Machine{Policy: w.m.Policy, State: state.Online, Want: state.Up, Inc: w.m.Inc}
+	rest.m.Policy.PreDrain = 0 // it accepts nothing any more
 	w.app.members = append(w.app.members, rest)
 	l.spawns[w.id] = spawn{rest, rest.m.Inc}
 	l.step(rest, worker.Event{Kind: worker.Stop})
@@ -110,6 +108,7 @@ func (l *Loop) moved(w *member, before state.State, e worker.Event) {
 		l.noteReady(w)
 		l.tellWorker(w, state.WhatReady, w.via)
 	case after == state.Stopping && w.m.Cause == worker.NotReady:
+		w.notReady = true
 		l.tellWorker(w, state.WhatFailed, w.lateness())
 	case after == state.Stopping && !w.remains:
 		l.tellWorker(w, state.WhatDraining, w.retiring)

@@ -1,0 +1,321 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"supervisor/supervisor/state"
+)
+
+// program is how a spawned process behaves; the zero value says ready after 100 ms,
+// serves for ever, and ends at once on the stop signal with exit code 0.
+type program struct {
+	boot    time.Duration // from spawn to ready; 0: 100 ms
+	mute    bool          // never says ready
+	listens []string      // on these, at boot, in this order
+	lives   time.Duration // > 0: it ends by itself so long after its spawn
+	code    int           // of every end but by SIGKILL
+	signal  int
+	drain   time.Duration // from the stop signal to the end
+	deaf    bool          // ignores the stop signal
+	left    int           // members of its group that its own end leaves
+	leftFor time.Duration // how long those need to end, once told; < 0: they have to be killed
+	open    int           // connections at the stop signal
+	err     error         // it can't be spawned
+	lines   []string      // its last words
+}
+
+// process is one spawn in the fake world.
+type process struct {
+	order        SpawnOrder
+	does         program
+	pid          int
+	ready        bool // has said so or listens
+	told, killed bool
+	ended, gone  bool
+	left         int
+	toldAt       time.Time
+	killedAt     time.Time
+	timers       []*time.Timer
+}
+
+// fake is a World in memory: every process is scripted, and every order is checked.
+type fake struct {
+	t    *testing.T
+	loop *Loop
+	lane chan func() // what the World does one after another: Prepare, Drops
+
+	mu        sync.Mutex
+	programs  func(SpawnOrder) program
+	prepares  func(PrepareOrder) Prepared // Launch, Stage, Err and Lines are its
+	slow      time.Duration               // of Prepare
+	procs     map[uint64]*process
+	spawned   []SpawnOrder // in order
+	prepared  []PrepareOrder
+	forgotten []uint64
+	retained  []retain
+	released  []string
+	kept      []state.Receipt
+	drops     int64
+	signals   []int
+	atOnce    int              // the most processes alive at once
+	onStop    func(App string) // before a stop signal is sent
+}
+
+type retain struct {
+	app      string
+	declared []state.Listen
+	ids      []uint64
+}
+
+func newFake(t *testing.T, loop *Loop) *fake {
+	f := &fake{t: t, loop: loop, lane: make(chan func(), 1000), procs: map[uint64]*process{}}
+	f.programs = func(SpawnOrder) program { return program{} }
+	f.prepares = func(PrepareOrder) Prepared { return Prepared{} }
+	go func() { // ends with close
+		for do := range f.lane {
+			do()
+		}
+	}()
+	return f
+}
+
+func (f *fake) close() { close(f.lane) }
+
+func (f *fake) Prepare(o PrepareOrder) {
+	f.mu.Lock()
+	f.prepared = append(f.prepared, o)
+	answer, slow := f.prepares(o), f.slow
+	f.mu.Unlock()
+	answer.App, answer.Gen, answer.Token = o.App, o.Gen, o.Token
+	if answer.Launch.Path == "" {
+		answer.Launch.Path = "/srv/" + o.Spec.Script
+	}
+	f.lane <- func() { time.Sleep(slow); f.loop.Tell(answer) }
+}
+
+func (f *fake) Drops(app string) {
+	f.lane <- func() {
+		f.mu.Lock()
+		n := f.drops
+		f.mu.Unlock()
+		f.loop.Tell(Dropped{App: app, Count: &n})
+	}
+}
+
+func (f *fake) Spawn(o SpawnOrder) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.procs[o.ID] != nil {
+		f.t.Errorf("spawn %d twice", o.ID)
+	}
+	p := &process{order: o, does: f.programs(o), pid: 1000 + int(o.ID)}
+	if p.does.boot == 0 {
+		p.does.boot = 100 * time.Millisecond
+	}
+	f.procs[o.ID] = p
+	f.spawned = append(f.spawned, o)
+	f.atOnce = max(f.atOnce, f.count(func(p *process) bool { return !p.gone }))
+	f.after(p, time.Millisecond, func() []Fact { return f.exec(p) })
+}
+
+// after does something later, unless the process is gone by then, and tells what
+// came of it in order.
+func (f *fake) after(p *process, d time.Duration, do func() []Fact) {
+	p.timers = append(p.timers, time.AfterFunc(d, func() {
+		f.mu.Lock()
+		var facts []Fact
+		if !p.gone {
+			facts = do()
+		}
+		f.mu.Unlock()
+		for _, fact := range facts {
+			f.loop.Tell(fact)
+		}
+	}))
+}
+
+func (f *fake) exec(p *process) []Fact {
+	id, does := p.order.ID, p.does
+	if does.err != nil {
+		p.ended = true
+		f.bury(p)
+		return []Fact{SpawnFailed{ID: id, Stage: "exec", Err: does.err}}
+	}
+	f.after(p, does.boot, func() []Fact { return f.boot(p) })
+	if does.lives > 0 {
+		f.after(p, does.lives, func() []Fact { return f.end(p, does.code, does.signal, does.left) })
+	}
+	return []Fact{Spawned{ID: id, PID: p.pid}}
+}
+
+func (f *fake) boot(p *process) []Fact {
+	if p.ended {
+		return nil
+	}
+	var facts []Fact
+	for _, addr := range p.does.listens {
+		p.ready = true
+		facts = append(facts, Listening{ID: p.order.ID, PID: p.pid, Addr: addr})
+	}
+	if p.does.mute || !p.order.Spec.WaitReady {
+		return facts
+	}
+	p.ready = true
+	return append(facts, BecameReady{ID: p.order.ID, Via: "READY_FD"})
+}
+
+// end is the main process's, with so many of its group left.
+func (f *fake) end(p *process, code, signal, left int) []Fact {
+	if p.ended {
+		return nil
+	}
+	p.ended, p.ready, p.left = true, false, left
+	how, name := fmt.Sprintf("exit code %d", code), ""
+	if signal != 0 {
+		how, name = fmt.Sprintf("signal %d", signal), fmt.Sprintf("SIG%d", signal)
+	}
+	ended := Ended{ID: p.order.ID, Code: code, Signal: signal, SignalName: name, Left: left, How: how, LastLines: p.does.lines}
+	if left > 0 {
+		return []Fact{ended}
+	}
+	f.bury(p)
+	return []Fact{ended, Gone{ID: p.order.ID}}
+}
+
+func (f *fake) bury(p *process) {
+	p.gone = true
+	for _, t := range p.timers {
+		t.Stop()
+	}
+}
+
+func (f *fake) Stop(o StopOrder) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.known(o.ID, "stop")
+	if p == nil || p.gone {
+		return
+	}
+	if f.onStop != nil {
+		f.onStop(p.order.App)
+	}
+	if !p.told {
+		p.toldAt = time.Now()
+		f.after(p, 0, func() []Fact { return []Fact{Cut{ID: o.ID, Open: p.does.open}} })
+	}
+	p.told = true
+	if p.ended { // what is left of the group
+		if p.does.leftFor >= 0 {
+			f.after(p, p.does.leftFor, func() []Fact { f.bury(p); return []Fact{Gone{ID: o.ID}} })
+		}
+		return
+	}
+	if !p.does.deaf {
+		f.after(p, time.Millisecond+p.does.drain, func() []Fact { return f.end(p, p.does.code, p.does.signal, 0) })
+	}
+}
+
+func (f *fake) Kill(id uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.known(id, "kill")
+	if p == nil || p.gone {
+		return
+	}
+	if p.killed {
+		f.t.Errorf("SIGKILL to %d twice", id)
+	}
+	if !p.told {
+		f.t.Errorf("SIGKILL to %d, which has had no stop signal", id)
+	}
+	p.killed, p.killedAt = true, time.Now()
+	f.after(p, 0, func() []Fact { return []Fact{Cut{ID: id, Open: p.does.open, Killed: true}} })
+	f.after(p, time.Millisecond, func() []Fact {
+		if !p.ended {
+			return f.end(p, 0, 9, 0)
+		}
+		f.bury(p)
+		return []Fact{Gone{ID: id}}
+	})
+}
+
+func (f *fake) Signal(id uint64, signal int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.known(id, "signal") != nil {
+		f.signals = append(f.signals, signal)
+	}
+}
+
+func (f *fake) Forget(id uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p := f.known(id, "forget"); p != nil && !p.gone {
+		f.t.Errorf("forget %d, which is alive", id)
+	}
+	if slices.Contains(f.forgotten, id) {
+		f.t.Errorf("forget %d twice", id)
+	}
+	f.forgotten = append(f.forgotten, id)
+}
+
+func (f *fake) Retain(app string, declared []state.Listen, ids []uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, id := range ids {
+		f.known(id, "retain the sockets of")
+	}
+	f.retained = append(f.retained, retain{app, declared, ids})
+}
+
+func (f *fake) Release(app string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if n := f.count(func(p *process) bool { return p.order.App == app && !p.gone }); n > 0 {
+		f.t.Errorf("the sockets of %s are released while %d processes are alive", app, n)
+	}
+	f.released = append(f.released, app)
+}
+
+func (f *fake) Keep(r state.Receipt) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.kept = append(f.kept, r)
+}
+
+// known is called with the lock held.
+func (f *fake) known(id uint64, what string) *process {
+	p := f.procs[id]
+	if p == nil {
+		f.t.Errorf("told to %s %d, which was never spawned", what, id)
+	}
+	return p
+}
+
+func (f *fake) count(is func(*process) bool) int {
+	n := 0
+	for _, p := range f.procs {
+		if is(p) {
+			n++
+		}
+	}
+	return n
+}
+
+// serving counts the slots of an app with a ready process that isn't told to leave.
+func (f *fake) serving(app string) int {
+	slots := map[int]bool{}
+	for _, p := range f.procs {
+		if p.order.App == app && p.ready && !p.told {
+			slots[p.order.Slot] = true
+		}
+	}
+	return len(slots)
+}
+
+var errNoExec = errors.New("no such file or directory")
