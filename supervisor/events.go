@@ -11,20 +11,29 @@ const eventBuffer = 1024
 
 // subscriber is one reader of the event stream.
 type subscriber struct {
-	ch   chan state.Event
-	lost int
+	ch    chan state.Event
+	taken chan struct{} // closed when the loop knows it
+	lost  int
 }
 
 // Events subscribes to what happens from now on. The channel is closed by cancel
 // and by the end of the loop. A reader that lags behind loses events and gets one
 // of kind EventLost with their number.
 func (l *Loop) Events() (<-chan state.Event, func()) {
-	s := &subscriber{ch: make(chan state.Event, eventBuffer)}
-	if !l.send(subMsg{s}) {
-		close(s.ch)
-		return s.ch, func() {}
+	s := &subscriber{ch: make(chan state.Event, eventBuffer), taken: make(chan struct{})}
+	if l.send(subMsg{s}) {
+		select {
+		case <-s.taken:
+			return s.ch, func() { l.send(unsubMsg{s}) }
+		case <-l.ended:
+		}
 	}
-	return s.ch, func() { l.send(unsubMsg{s}) }
+	select {
+	case <-s.taken: // the loop closed it when it ended
+	default:
+		close(s.ch)
+	}
+	return s.ch, func() {}
 }
 
 // publish gives every reader an event, and never waits for one.

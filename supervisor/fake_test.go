@@ -63,7 +63,7 @@ type fake struct {
 	drops     int64
 	signals   []int
 	atOnce    int              // the most processes alive at once
-	onStop    func(App string) // before a stop signal is sent
+	onStop    func(App string) // when a stop signal is sent
 }
 
 type retain struct {
@@ -201,14 +201,14 @@ func (f *fake) Stop(o StopOrder) {
 	if p == nil || p.gone {
 		return
 	}
-	if f.onStop != nil {
-		f.onStop(p.order.App)
-	}
 	if !p.told {
 		p.toldAt = time.Now()
 		f.after(p, 0, func() []Fact { return []Fact{Cut{ID: o.ID, Open: p.does.open}} })
 	}
 	p.told = true
+	if f.onStop != nil {
+		f.onStop(p.order.App)
+	}
 	if p.ended { // what is left of the group
 		if p.does.leftFor >= 0 {
 			f.after(p, p.does.leftFor, func() []Fact { f.bury(p); return []Fact{Gone{ID: o.ID}} })

@@ -100,6 +100,7 @@ func (l *Loop) handle(msg any) {
 		msg.do()
 	case subMsg:
 		l.subs[msg.s] = struct{}{}
+		close(msg.s.taken)
 	case unsubMsg:
 		if _, ok := l.subs[msg.s]; ok {
 			delete(l.subs, msg.s)

@@ -63,6 +63,7 @@ type end struct {
 	name         string // of the signal
 	how          string
 	lines        []string
+	left         int // of its group, alive then
 }
 
 // failure is why a worker did not come up.

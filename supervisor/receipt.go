@@ -117,7 +117,7 @@ func (l *Loop) noteGone(w *member) {
 	if r == nil || w.retiring == "" {
 		return
 	}
-	if w.end != nil && w.cut != nil && (w.killed || w.end.signal != 0 || w.end.code != 0) {
+	if w.cut != nil && (w.killed || w.diedServing()) {
 		r.cut += *w.cut
 	}
 	if w.fresh || w.by != r || w.retiring == "scale" || w.retiring == "superseded" {
@@ -135,6 +135,16 @@ func (l *Loop) noteGone(w *member) {
 	if w.end != nil {
 		row.ExitCode, row.Signal = w.end.status()
 	}
+}
+
+// diedServing reports whether the process that serves ended otherwise than with code
+// 0, so that what was open at the stop signal was cut. A wrapper in front of it may
+// die of the signal while the server behind drains.
+func (w *member) diedServing() bool {
+	if w.end == nil || w.end.signal == 0 && w.end.code == 0 {
+		return false
+	}
+	return w.end.left == 0 || len(w.listeners) == 0 || slices.Contains(w.listeners, w.pid)
 }
 
 // status tells an exit code apart from a death by signal.

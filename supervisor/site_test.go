@@ -59,6 +59,9 @@ func (s *site) close() {
 // clear takes everything down and counts what is left of it.
 func (s *site) clear() {
 	s.t.Helper()
+	if s.ended() {
+		return
+	}
 	for _, a := range s.snapshot().Apps {
 		if out := s.do(DeleteApp{a.Name}); out.Err != nil {
 			s.t.Errorf("delete %s: %v", a.Name, out.Err)
@@ -85,6 +88,16 @@ func (s *site) clear() {
 	}
 	if len(s.world.forgotten) != len(s.world.spawned) {
 		s.t.Errorf("%d of %d spawns forgotten", len(s.world.forgotten), len(s.world.spawned))
+	}
+}
+
+// ended reports whether the story ended the loop itself.
+func (s *site) ended() bool {
+	select {
+	case <-s.over:
+		return true
+	default:
+		return false
 	}
 }
 
