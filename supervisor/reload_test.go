@@ -56,7 +56,9 @@ func TestAReceiptCountsWhatWasCutKilledAndDropped(t *testing.T) {
 		s.world.mu.Lock()
 		s.world.drops = 15
 		s.world.mu.Unlock()
-		r := (<-reload).Receipt
+		out := <-reload
+		s.done(out, Reloaded)
+		r := out.Receipt
 		if r.ConnectionsCut != 6 || *r.QueueDrops != 5 {
 			t.Errorf("cut %d, drops %d", r.ConnectionsCut, *r.QueueDrops)
 		}

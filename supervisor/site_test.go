@@ -124,13 +124,15 @@ func (s *site) armed() (armed []string) {
 	return armed
 }
 
-// do carries out a command and waits for it.
+// do carries out a command and waits for it, and for the loop to be at rest: the
+// test may look at the fake world until it blocks again.
 func (s *site) do(cmd Command) Outcome {
 	s.t.Helper()
 	out, err := s.loop.Do(context.Background(), cmd)
 	if err != nil {
 		s.t.Fatalf("%T: %v", cmd, err)
 	}
+	synctest.Wait()
 	return out
 }
 
@@ -162,6 +164,7 @@ func (s *site) good(cmd Command, action string) Outcome {
 
 func (s *site) done(out Outcome, action string) {
 	s.t.Helper()
+	synctest.Wait()
 	if out.Err != nil || out.Action != action {
 		s.t.Fatalf("%q, %v; want %q", out.Action, out.Err, action)
 	}
@@ -170,6 +173,7 @@ func (s *site) done(out Outcome, action string) {
 // bad checks an outcome that must be an error that says all of these.
 func (s *site) bad(out Outcome, says ...string) {
 	s.t.Helper()
+	synctest.Wait()
 	for _, word := range says {
 		if out.Err == nil || !strings.Contains(out.Err.Error(), word) {
 			s.t.Fatalf("%v (%s) doesn't say %q", out.Err, out.Action, word)
