@@ -31,6 +31,7 @@ type Loop struct {
 	lastKey uint64 // of a member, a token
 	subs    map[*subscriber]struct{}
 	seq     uint64
+	closing bool // nothing is started any more
 }
 
 // spawn tells which member a process belongs to, and as which incarnation.
@@ -162,6 +163,10 @@ func (l *Loop) Do(ctx context.Context, cmd Command) (Outcome, error) {
 		return Outcome{}, ErrEnded
 	}
 }
+
+// Close makes the loop refuse, with ErrEnded, every command that would start a
+// process: what is stopped after it stays down. It goes on with all the rest.
+func (l *Loop) Close() { l.send(askMsg{func() { l.closing = true }}) }
 
 // Snapshot returns what the loop knows now, a copy. It is also a barrier: all that
 // was sent before it has been handled.

@@ -10,6 +10,10 @@ import (
 
 // obey begins one command; the reply comes when it is over. It returns the app.
 func (l *Loop) obey(cmd Command, reply chan<- Outcome) *app {
+	if l.closing && starts(cmd) {
+		reply <- Outcome{Err: ErrEnded}
+		return nil
+	}
 	a := l.find(cmd.app())
 	if put, ok := cmd.(Put); ok {
 		return l.put(a, put, reply)
@@ -52,6 +56,15 @@ func (l *Loop) obey(cmd Command, reply chan<- Outcome) *app {
 		reply <- Outcome{Action: WasReset}
 	}
 	return a
+}
+
+// starts reports whether a command may start a process.
+func starts(cmd Command) bool {
+	switch cmd.(type) {
+	case Put, StartApp, ReloadApp, RestartApp, ScaleApp:
+		return true
+	}
+	return false
 }
 
 // put makes an app what its spec says.

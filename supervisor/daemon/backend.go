@@ -77,6 +77,7 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 	case state.VerbFlush:
 		return b.flush(ctx, req)
 	case state.VerbKill:
+		b.loop.Close()
 		result := b.each(ctx, state.Request{}, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
 		b.end()
 		return result

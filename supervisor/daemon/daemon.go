@@ -260,8 +260,10 @@ func (d *daemon) reopen() {
 // answerTimeout is how long the requests in work may take to see their answer sent.
 const answerTimeout = 5 * time.Second
 
-// shutdown stops every app, answers who waits, and leaves nothing.
+// shutdown stops every app, answers who waits, and leaves nothing. Nothing may be
+// started meanwhile: nobody would stop it.
 func (d *daemon) shutdown() {
+	d.loop.Close()
 	d.backend.Do(d.ctx, state.Request{Verb: state.VerbStop})
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
 	defer cancel()
