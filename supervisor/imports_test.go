@@ -17,6 +17,7 @@ var arrows = map[string]struct {
 	".":                   {[]string{"supervisor/cli", "supervisor/daemon", "supervisor/process"}, "main is the shim, or the command line with a daemon to run"},
 	"ecosystem":           {[]string{"signals", "supervisor/state"}, "a file becomes specs, which are vocabulary; it is pure"},
 	"ready":               {[]string{"supervisor/notify"}, "a worker says ready in words of sd_notify"},
+	"ready/drain":         {nil, "a Go program's server"},
 	"ready/gate":          {[]string{"supervisor/notify"}, "a gate hears words of sd_notify"},
 	"supervisor":          {[]string{"supervisor/state", "supervisor/worker", "supervisor/rollout"}, "the loop knows the pure machines and no hand"},
 	"supervisor/worker":   {[]string{"supervisor/state"}, "the machine of a worker is pure"},

@@ -48,7 +48,7 @@ func (l *Loop) learn(f Fact) *app {
 		})
 	case Ended:
 		return l.process(f.ID, func(w *member, inc int) {
-			w.end = &end{f.Code, f.Signal, f.SignalName, f.How, f.LastLines, f.Left}
+			w.end = &end{f.Code, f.Signal, f.SignalName, f.How, f.LastLines}
 			l.step(w, worker.Event{Kind: worker.Ended, Inc: inc, Code: f.Code, Signal: f.Signal, Left: f.Left})
 		})
 	case Cut:

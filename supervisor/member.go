@@ -63,7 +63,6 @@ type end struct {
 	name         string // of the signal
 	how          string
 	lines        []string
-	left         int // of its group, alive then
 }
 
 // failure is why a worker did not come up.

@@ -137,14 +137,15 @@ func (l *Loop) noteGone(w *member) {
 	}
 }
 
-// diedServing reports whether the process that serves ended otherwise than with code
-// 0, so that what was open at the stop signal was cut. A wrapper in front of it may
-// die of the signal while the server behind drains.
+// diedServing reports whether the main process, being the one that serves, ended
+// otherwise than with code 0, so that what was open at the stop signal was cut. Of a
+// server behind a wrapper (npm, a shell) the end is not known: the wrapper's says
+// nothing, since shells die of the signal after their child has drained.
 func (w *member) diedServing() bool {
 	if w.end == nil || w.end.signal == 0 && w.end.code == 0 {
 		return false
 	}
-	return w.end.left == 0 || len(w.listeners) == 0 || slices.Contains(w.listeners, w.pid)
+	return len(w.listeners) == 0 || slices.Contains(w.listeners, w.pid)
 }
 
 // status tells an exit code apart from a death by signal.

@@ -15,11 +15,11 @@ func TestAReloadReplacesEveryWorkerAndItsReceiptSaysHow(t *testing.T) {
 		s.start(web(2))
 		old := s.pids()
 		s.run(program{boot: 250 * ms})
-		s.world.onStop = func(app string) {
+		s.onStop(func(app string) {
 			if n := s.world.serving(app); n < 2 {
 				t.Errorf("%d slots are served when an old one is told to leave", n)
 			}
-		}
+		})
 		out := s.good(release(web(2)), Reloaded)
 		s.status(state.AppOnline, "0/2 online", "1/2 online")
 		r := out.Receipt
@@ -33,16 +33,16 @@ func TestAReloadReplacesEveryWorkerAndItsReceiptSaysHow(t *testing.T) {
 				t.Errorf("slot %d: %+v", slot, w)
 			}
 		}
-		if s.world.atOnce != 3 {
-			t.Errorf("%d processes at once, instances + max_surge is 3", s.world.atOnce)
+		if s.saw().atOnce != 3 {
+			t.Errorf("%d processes at once, instances + max_surge is 3", s.saw().atOnce)
 		}
-		if kept := s.world.kept; len(kept) != 1 || kept[0].ToGeneration != 2 {
+		if kept := s.saw().kept; len(kept) != 1 || kept[0].ToGeneration != 2 {
 			t.Errorf("kept: %+v", kept)
 		}
-		if len(s.world.retained) != 1 || len(s.world.retained[0].ids) != 2 {
-			t.Errorf("retained: %+v", s.world.retained)
+		if len(s.saw().retained) != 1 || len(s.saw().retained[0].ids) != 2 {
+			t.Errorf("retained: %+v", s.saw().retained)
 		}
-		s.world.onStop = nil
+		s.onStop(nil)
 	})
 }
 
@@ -50,12 +50,10 @@ func TestAReceiptCountsWhatWasCutKilledAndDropped(t *testing.T) {
 	scene(t, func(s *site) {
 		s.run(program{deaf: true, open: 4}, program{signal: 15, open: 2}, program{})
 		s.start(web(2))
-		s.world.drops = 10
+		s.drops(10)
 		reload := s.ask(release(web(2)))
 		s.sleep(second)
-		s.world.mu.Lock()
-		s.world.drops = 15
-		s.world.mu.Unlock()
+		s.drops(15)
 		out := <-reload
 		s.done(out, Reloaded)
 		r := out.Receipt
@@ -69,7 +67,7 @@ func TestAReceiptCountsWhatWasCutKilledAndDropped(t *testing.T) {
 		if died.Killed || died.OpenAtKill != nil || died.Signal != "SIG15" {
 			t.Errorf("%+v", died)
 		}
-		p := s.world.procs[101]
+		p := s.saw().procs[101]
 		if took := p.killedAt.Sub(p.toldAt); took != 8*second {
 			t.Errorf("SIGKILL %s after the stop signal", took)
 		}
@@ -102,11 +100,11 @@ func TestABadReleaseTakesNobodyDown(t *testing.T) {
 				if c.soak {
 					spec.Soak = &soak
 				}
-				s.world.onStop = func(string) {
+				s.onStop(func(string) {
 					if n := s.world.serving("web"); n < 2 {
 						t.Errorf("only %d serve", n)
 					}
-				}
+				})
 				out := s.do(release(spec))
 				s.bad(out, "cannot reload web: slot 0: ", c.reason, "(rolled_back)")
 				s.status(state.AppOnline, "0/1 online", "1/1 online")
@@ -126,7 +124,7 @@ func TestABadReleaseTakesNobodyDown(t *testing.T) {
 				if c.release.signal != 0 && (w.NewExitCode != nil || w.NewSignal != "SIG11") {
 					t.Errorf("new signal %q", w.NewSignal)
 				}
-				s.world.onStop = nil
+				s.onStop(nil)
 				s.run(program{})
 				s.crash(0, 1, 0) // what comes back after that is the old release
 				s.sleep(second)
@@ -140,9 +138,9 @@ func TestAGenerationThatCantBeHadReplacesNobody(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(2))
 		old := s.pids()
-		s.world.prepares = func(PrepareOrder) Prepared {
+		s.prepares(func(PrepareOrder) Prepared {
 			return Prepared{Stage: "build main.go", Err: errors.New("exit status 1"), Lines: []string{"syntax error"}}
-		}
+		})
 		spec := web(2)
 		spec.Args = []string{"-new"}
 		out := s.do(release(spec))
@@ -167,18 +165,18 @@ func TestBlueGreenTellsNobodyToLeaveBeforeAllTheNewAreSoaked(t *testing.T) {
 		s.run(program{}, program{}, program{lives: 2 * second, code: 1})
 		out := s.do(release(spec))
 		s.bad(out, "slot 2", "soak")
-		if !slices.Equal(old, s.pids()) || out.Receipt.Result != state.RolledBack || s.world.atOnce != 6 {
-			t.Errorf("%v then %v, %s, %d at once", old, s.pids(), out.Receipt.Result, s.world.atOnce)
+		if !slices.Equal(old, s.pids()) || out.Receipt.Result != state.RolledBack || s.saw().atOnce != 6 {
+			t.Errorf("%v then %v, %s, %d at once", old, s.pids(), out.Receipt.Result, s.saw().atOnce)
 		}
 		s.run(program{})
-		s.world.onStop = func(string) {
+		s.onStop(func(string) {
 			fresh := s.world.count(func(p *process) bool { return p.ready && p.order.Gen == 3 })
 			if fresh != 3 {
 				t.Errorf("%d new workers serve", fresh)
 			}
-		}
+		})
 		s.good(release(spec), Reloaded)
-		s.world.onStop = nil
+		s.onStop(nil)
 	})
 }
 
@@ -200,12 +198,12 @@ func TestMaxSurgeAndMaxUnavailable(t *testing.T) {
 				spec.Reload.MaxSurge, spec.Reload.MaxUnavailable = c.surge, c.unavailable
 				s.start(spec)
 				least := 4
-				s.world.onStop = func(string) { least = min(least, s.world.serving("web")) }
+				s.onStop(func(string) { least = min(least, s.world.serving("web")) })
 				s.good(release(spec), Reloaded)
-				if s.world.atOnce != c.most || least < c.least {
-					t.Errorf("%d at once, %d serve at least", s.world.atOnce, least)
+				if s.saw().atOnce != c.most || least < c.least {
+					t.Errorf("%d at once, %d serve at least", s.saw().atOnce, least)
 				}
-				s.world.onStop = nil
+				s.onStop(nil)
 			})
 		})
 	}
@@ -217,8 +215,8 @@ func TestAForkStopsFirst(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(spec)
 		s.good(release(spec), Reloaded)
-		if s.world.atOnce != 1 {
-			t.Errorf("%d at once", s.world.atOnce)
+		if s.saw().atOnce != 1 {
+			t.Errorf("%d at once", s.saw().atOnce)
 		}
 		changed := spec
 		changed.Args = []string{"-bad"}
@@ -226,8 +224,8 @@ func TestAForkStopsFirst(t *testing.T) {
 		out := s.do(release(changed))
 		s.bad(out, "slot 0", "(rolled_back)")
 		s.status(state.AppOnline, "0/2 online")
-		if s.world.atOnce != 1 {
-			t.Errorf("%d at once", s.world.atOnce)
+		if s.saw().atOnce != 1 {
+			t.Errorf("%d at once", s.saw().atOnce)
 		}
 	})
 }
@@ -238,12 +236,12 @@ func TestAForkThatBecomesAClusterStopsFirstToo(t *testing.T) {
 		spec.Mode = state.Fork
 		s.start(spec)
 		s.good(Put{Spec: web(1)}, Reloaded)
-		if s.world.atOnce != 1 {
-			t.Errorf("%d at once: the old one holds its port itself", s.world.atOnce)
+		if s.saw().atOnce != 1 {
+			t.Errorf("%d at once: the old one holds its port itself", s.saw().atOnce)
 		}
 		s.good(release(web(1)), Reloaded)
-		if s.world.atOnce != 2 {
-			t.Errorf("%d at once: it is a cluster now", s.world.atOnce)
+		if s.saw().atOnce != 2 {
+			t.Errorf("%d at once: it is a cluster now", s.saw().atOnce)
 		}
 	})
 }
@@ -296,15 +294,15 @@ func TestAReloadOfAnErroredAppStartsItWithTheNewSpec(t *testing.T) {
 func TestAReloadWhileAWorkerIsInItsBackoffReplacesIt(t *testing.T) {
 	scene(t, func(s *site) {
 		bad := true
-		s.world.programs = func(o SpawnOrder) program {
+		s.script(func(o SpawnOrder) program {
 			if bad && o.Slot == 0 {
 				return program{lives: 10 * ms, code: 1}
 			}
 			return program{}
-		}
+		})
 		s.do(Put{Spec: web(2)})
 		s.sleep(20 * second)
-		bad = false
+		set(s, &bad, false)
 		s.good(release(web(2)), Reloaded)
 		s.status(state.AppOnline, "0/2 online", "1/2 online")
 	})
@@ -318,14 +316,14 @@ func TestSocketsAreKeptForAWorkerThatIsInItsBackoffAfterAFailedReload(t *testing
 		s.crash(0, 1, 0)
 		s.run(program{lives: 10 * ms, code: 1})
 		s.bad(s.do(release(spec)), state.RolledBack)
-		if len(s.world.retained) > 0 {
+		if len(s.saw().retained) > 0 {
 			s.t.Fatal("sockets closed that its restart will want")
 		}
 		s.run(program{})
 		s.sleep(100 * second)
 		s.status(state.AppOnline, "0/1 online")
-		if len(s.world.retained) != 1 || len(s.world.retained[0].ids) != 1 {
-			t.Errorf("retained: %+v", s.world.retained)
+		if len(s.saw().retained) != 1 || len(s.saw().retained[0].ids) != 1 {
+			t.Errorf("retained: %+v", s.saw().retained)
 		}
 	})
 }

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -252,21 +251,6 @@ func (s *site) spawns() int {
 	return len(s.world.spawned)
 }
 
-// newest is the process that was spawned last.
-func (s *site) newest() *process {
-	s.world.mu.Lock()
-	defer s.world.mu.Unlock()
-	return slices.MaxFunc(values(s.world.procs), func(a, b *process) int { return cmp.Compare(a.order.ID, b.order.ID) })
-}
-
-func values(m map[uint64]*process) []*process {
-	var all []*process
-	for _, p := range m {
-		all = append(all, p)
-	}
-	return all
-}
-
 // crash ends the process of a slot from outside.
 func (s *site) crash(slot, code, left int) {
 	s.t.Helper()
@@ -307,3 +291,41 @@ func (s *site) start(spec state.Spec) Outcome {
 
 // release replaces every worker.
 func release(spec state.Spec) Put { return Put{Spec: spec, Replace: true} }
+
+// seen is a copy of what the fake world saw.
+type seen struct {
+	atOnce   int
+	procs    map[uint64]process
+	prepared []PrepareOrder
+	released []string
+	retained []retain
+	kept     []state.Receipt
+	signals  []int
+}
+
+func (s *site) saw() seen {
+	f := s.world
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	procs := map[uint64]process{}
+	for id, p := range f.procs {
+		procs[id] = *p
+	}
+	return seen{f.atOnce, procs, slices.Clone(f.prepared), slices.Clone(f.released), slices.Clone(f.retained), slices.Clone(f.kept), slices.Clone(f.signals)}
+}
+
+// What the fake world does from now on.
+
+func (s *site) script(programs func(SpawnOrder) program)      { set(s, &s.world.programs, programs) }
+func (s *site) prepares(prepares func(PrepareOrder) Prepared) { set(s, &s.world.prepares, prepares) }
+func (s *site) slow(d time.Duration)                          { set(s, &s.world.slow, d) }
+func (s *site) drops(n int64)                                 { set(s, &s.world.drops, n) }
+
+// onStop is called at every stop signal, with the world locked.
+func (s *site) onStop(do func(app string)) { set(s, &s.world.onStop, do) }
+
+func set[T any](s *site, field *T, to T) {
+	s.world.mu.Lock()
+	defer s.world.mu.Unlock()
+	*field = to
+}

@@ -23,12 +23,12 @@ func TestTwoWorkersStartAndAreReady(t *testing.T) {
 
 func TestAStartTellsWhichWorkerCrashedAtBootAndGoesOnTrying(t *testing.T) {
 	scene(t, func(s *site) {
-		s.world.programs = func(o SpawnOrder) program {
+		s.script(func(o SpawnOrder) program {
 			if o.Slot == 1 {
 				return program{lives: 30 * ms, code: 3, lines: []string{"boom"}}
 			}
 			return program{}
-		}
+		})
 		out := s.do(Put{Spec: web(2)})
 		s.bad(out, "cannot start web: slot 1", "exit code 3", "before it was ready", "it is tried again")
 		if out.Slot != 1 || !slices.Equal(out.Details, []string{"boom"}) {
@@ -40,11 +40,9 @@ func TestAStartTellsWhichWorkerCrashedAtBootAndGoesOnTrying(t *testing.T) {
 		if n := s.spawns(); n != 1+16 {
 			t.Errorf("%d spawns", n)
 		}
-		s.world.mu.Lock()
-		if len(s.world.released) > 0 {
+		if len(s.saw().released) > 0 {
 			t.Error("the sockets of an app that serves were released")
 		}
-		s.world.mu.Unlock()
 	})
 }
 
@@ -55,8 +53,8 @@ func TestSixteenUnstableStartsAreEnoughAndTheSocketsAreReleased(t *testing.T) {
 		s.status(state.AppLaunching, "0/1 waiting restart")
 		s.sleep(600 * second)
 		s.status(state.AppErrored, "0/1 errored")
-		if s.spawns() != 16 || !slices.Equal(s.world.released, []string{"web"}) {
-			t.Errorf("%d spawns, released %q", s.spawns(), s.world.released)
+		if s.spawns() != 16 || !slices.Equal(s.saw().released, []string{"web"}) {
+			t.Errorf("%d spawns, released %q", s.spawns(), s.saw().released)
 		}
 		s.run(program{})
 		s.good(StartApp{"web"}, Started)
@@ -83,7 +81,7 @@ func TestAStartThatIsNeverReady(t *testing.T) {
 		s.run(program{mute: true, deaf: true}, program{})
 		out := s.do(Put{Spec: web(1)})
 		s.bad(out, "not ready", "has not said ready within 10s")
-		p := s.world.procs[101]
+		p := s.saw().procs[101]
 		if took := p.killedAt.Sub(p.toldAt); took != 8*second {
 			t.Errorf("SIGKILL after %s", took)
 		}
@@ -101,16 +99,16 @@ func TestAProgramThatCantBeExecuted(t *testing.T) {
 
 func TestANewAppWhoseGenerationCantBeHadIsForgotten(t *testing.T) {
 	scene(t, func(s *site) {
-		s.world.prepares = func(PrepareOrder) Prepared {
+		s.prepares(func(PrepareOrder) Prepared {
 			return Prepared{Stage: "listen for web", Err: errors.New("address in use"), Lines: []string{"why"}}
-		}
+		})
 		out := s.do(Put{Spec: web(1)})
 		s.bad(out, "cannot start web: cannot listen for web: address in use")
 		if !slices.Equal(out.Details, []string{"why"}) || s.knows("web") {
 			t.Errorf("details %q, known %v", out.Details, s.knows("web"))
 		}
-		if s.spawns() != 0 || !slices.Equal(s.world.released, []string{"web"}) {
-			t.Errorf("%d spawns, released %q", s.spawns(), s.world.released)
+		if s.spawns() != 0 || !slices.Equal(s.saw().released, []string{"web"}) {
+			t.Errorf("%d spawns, released %q", s.spawns(), s.saw().released)
 		}
 	})
 }
@@ -119,7 +117,7 @@ func TestAKnownAppWhoseGenerationCantBeHadStaysKnown(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(1))
 		s.good(StopApp{"web"}, WasStopped)
-		s.world.prepares = func(PrepareOrder) Prepared { return Prepared{Stage: "build", Err: errors.New("syntax error")} }
+		s.prepares(func(PrepareOrder) Prepared { return Prepared{Stage: "build", Err: errors.New("syntax error")} })
 		s.bad(s.do(StartApp{"web"}), "syntax error")
 		s.status(state.AppStopped, "0/1 stopped")
 	})
@@ -131,7 +129,7 @@ func TestAnAppThatIsRegisteredWithoutAStartSurvivesABadFirstOne(t *testing.T) {
 		spec.AutoStart = false
 		s.good(Put{Spec: spec}, Registered)
 		s.status(state.AppStopped)
-		s.world.prepares = func(PrepareOrder) Prepared { return Prepared{Stage: "build", Err: errors.New("syntax error")} }
+		s.prepares(func(PrepareOrder) Prepared { return Prepared{Stage: "build", Err: errors.New("syntax error")} })
 		s.bad(s.do(StartApp{"web"}), "syntax error")
 		s.status(state.AppStopped)
 	})
@@ -152,18 +150,18 @@ func TestStartOfARunningAppLeavesItAlone(t *testing.T) {
 func TestStartOfAPartlyErroredAppStartsWhatIsDown(t *testing.T) {
 	scene(t, func(s *site) {
 		bad := true
-		s.world.programs = func(o SpawnOrder) program {
+		s.script(func(o SpawnOrder) program {
 			if o.Slot == 0 && bad {
 				return program{lives: 10 * ms, code: 1}
 			}
 			return program{}
-		}
+		})
 		s.do(Put{Spec: web(2)})
 		s.sleep(600 * second)
 		s.status(state.AppDegraded, "0/1 errored", "1/1 online")
 		s.bad(s.do(StartApp{"web"}), "slot 0")
 		s.sleep(600 * second)
-		bad = false
+		set(s, &bad, false)
 		s.good(StartApp{"web"}, Started)
 		s.status(state.AppOnline, "0/1 online", "1/1 online")
 		if a := s.app("web"); a.Restarts != 0 {
@@ -207,18 +205,18 @@ func TestAStartWhileItStopsWaitsForItsEnd(t *testing.T) {
 		s.bad(<-stop, "superseded: the app was started again")
 		s.pending(start)
 		s.done(<-start, Started)
-		if s.world.atOnce != 1 {
+		if s.saw().atOnce != 1 {
 			t.Error("two at once")
 		}
-		if !slices.Equal(s.world.released, []string{"web"}) {
-			t.Errorf("the stop was asked for: its sockets are released in between, %q", s.world.released)
+		if !slices.Equal(s.saw().released, []string{"web"}) {
+			t.Errorf("the stop was asked for: its sockets are released in between, %q", s.saw().released)
 		}
 	})
 }
 
 func TestANewerStartTakesThePlaceOfOneThatIsStillBeingPrepared(t *testing.T) {
 	scene(t, func(s *site) {
-		s.world.slow = second
+		s.slow(second)
 		first := s.ask(Put{Spec: web(1)})
 		changed := web(3)
 		changed.Args = []string{"--new"}
@@ -226,8 +224,8 @@ func TestANewerStartTakesThePlaceOfOneThatIsStillBeingPrepared(t *testing.T) {
 		s.done(<-first, Started)
 		s.done(<-second, Started)
 		s.status(state.AppOnline, "0/1 online", "1/1 online", "2/1 online")
-		if len(s.world.prepared) != 2 {
-			t.Errorf("%d prepared", len(s.world.prepared))
+		if len(s.saw().prepared) != 2 {
+			t.Errorf("%d prepared", len(s.saw().prepared))
 		}
 	})
 }
@@ -236,7 +234,7 @@ func TestAScaleWhileAStartIsPreparedCounts(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(2))
 		s.good(StopApp{"web"}, WasStopped)
-		s.world.slow = second
+		s.slow(second)
 		start := s.ask(Put{Spec: web(4)})
 		scale := s.ask(ScaleApp{"web", 1})
 		s.done(<-start, Started)
@@ -247,8 +245,8 @@ func TestAScaleWhileAStartIsPreparedCounts(t *testing.T) {
 
 func TestAScaleOfAStartThatFailsFailsWithIt(t *testing.T) {
 	scene(t, func(s *site) {
-		s.world.slow = second
-		s.world.prepares = func(PrepareOrder) Prepared { return Prepared{Stage: "build", Err: errors.New("syntax error")} }
+		s.slow(second)
+		s.prepares(func(PrepareOrder) Prepared { return Prepared{Stage: "build", Err: errors.New("syntax error")} })
 		start, scale := s.ask(Put{Spec: web(4)}), s.ask(ScaleApp{"web", 1})
 		s.bad(<-start, "syntax error")
 		s.bad(<-scale, "syntax error")
