@@ -38,8 +38,10 @@ func rolling(t *testing.T, network, addrs string, s spec, rounds int) {
 	for _, l := range loads {
 		l.finish()
 	}
+	// Not SIGINT: without traffic, a program that accepts on a blocking socket
+	// may wait for a connection that another worker has taken.
 	for _, w := range slots {
-		w.stop(syscall.SIGINT)
+		w.stop(syscall.SIGKILL)
 	}
 	r.Release("web")
 	if left := r.Sockets("web"); len(left) != 0 {

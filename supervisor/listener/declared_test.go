@@ -225,7 +225,7 @@ func TestDeclaredUnixIsReplaced(t *testing.T) {
 			}
 			l.finish()
 			r.Retain("web", declared, []uint64{w.id})
-			w.stop(syscall.SIGINT)
+			w.stop(syscall.SIGKILL) // as in rolling
 			r.Release("web")
 			if _, err := os.Lstat(path); !os.IsNotExist(err) {
 				t.Errorf("the path is still there: %v", err)

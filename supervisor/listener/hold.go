@@ -131,7 +131,8 @@ func (t *Table) listenAgain(s *socket, asked int) error {
 // armSettle makes the table look again, settleTime from now, at what workers
 // have brought.
 func (t *Table) armSettle() {
-	if !t.quiet && !t.settling {
+	if !t.quiet && !t.settling && !t.armed {
+		t.armed = true
 		t.settle.Reset(settleTime)
 	}
 }
@@ -141,6 +142,7 @@ func (t *Table) armSettle() {
 // listener is one that drains. The look into /proc is done by a goroutine of
 // its own, which ends with it; there is one at a time.
 func (t *Table) startSettling() {
+	t.armed = false
 	if t.quiet || t.settling {
 		return
 	}

@@ -4,7 +4,8 @@
 //
 // Invariants:
 //   - one goroutine owns the table of sockets and decides; it makes only
-//     system calls that can't block. Reading a worker's memory, looking
+//     system calls that can't block (and removes the files of our own unix
+//     sockets). Reading a worker's memory, looking
 //     through /proc, stat and unlink happen in the one goroutine that reads
 //     this worker's notifications, so a slow or hostile worker delays itself;
 //   - a socket is held from listen(2) on. Between bind and listen it is a
@@ -19,6 +20,10 @@
 //   - O_NONBLOCK of a held socket is set when a newcomer wants it and never
 //     cleared: it belongs to every process that has the socket;
 //   - what a worker can make grow has a limit with a name.
+//
+// A held socket is put over the number of the worker's own, which is closed:
+// what a program did with that one before bind or listen, registering it with
+// epoll for instance, is lost with it. None of the usual runtimes does so.
 //
 // Unix sockets that the app's file does not declare are best effort: they are
 // held from listen on, and a second worker that binds the path while its file

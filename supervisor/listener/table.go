@@ -46,7 +46,8 @@ type Table struct {
 	quiet      bool
 	watch      *watch
 	settle     *time.Timer
-	settling   bool
+	armed      bool // settle runs
+	settling   bool // what it began is under way
 }
 
 // New starts a table without sockets. Close ends it.
@@ -250,7 +251,7 @@ func (t *Table) Release(app string) {
 func (t *Table) Quiesce() {
 	phases := map[*pump]*phase{}
 	t.do(func() {
-		t.quiet = true
+		t.quiet, t.armed = true, false
 		t.settle.Stop()
 		for p := range t.pumps {
 			phases[p] = p.pause()
@@ -272,7 +273,7 @@ func (t *Table) Resume() {
 		for p := range t.pumps {
 			p.goOn()
 		}
-		t.settle.Reset(settleTime)
+		t.armSettle()
 	})
 }
 
