@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"supervisor/ready"
+	"supervisor/ready/drain"
 )
 
 // A server that is replaced without losing a request: it takes its sockets from the supervisor
@@ -22,17 +23,13 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	server := &http.Server{Handler: http.NotFoundHandler()}
-	go server.Serve(ln) // ends with Shutdown
 	ready.Notify()
 	fmt.Println("serving")
-
 	syscall.Kill(os.Getpid(), syscall.SIGINT) // what the supervisor does to the old worker
-	<-ctx.Done()
-	fmt.Println("draining:", server.Shutdown(context.Background()))
+	fmt.Println("drained:", drain.Serve(ctx, &http.Server{Handler: http.NotFoundHandler()}, ln))
 	// Output:
 	// serving
-	// draining: <nil>
+	// drained: <nil>
 }
 
 func listen() (net.Listener, error) {

@@ -8,11 +8,9 @@
 //		if err != nil {
 //			log.Fatal(err)
 //		}
-//		server := &http.Server{Handler: handler}
-//		go server.Serve(ln)
 //		ready.Notify()
-//		<-ctx.Done() // the supervisor's SIGINT: a new worker serves
-//		server.Shutdown(context.Background())
+//		// Until the supervisor's SIGINT, when a new worker serves; then it drains.
+//		log.Print(drain.Serve(ctx, &http.Server{Handler: handler}, ln))
 //	}
 //
 //	func listen() (net.Listener, error) {
