@@ -16,7 +16,7 @@ import (
 
 // built makes a Go program for this generation alone: what an earlier one runs is
 // not touched. A file is built with its folder's package, or by itself, as go run
-// does, when it is not part of it (//go:build ignore).
+// does, when it is not part of it (//go:build ignore) or there is no module.
 func (r resolver) built(ctx context.Context, launch state.Launch) (state.Launch, *unresolved) {
 	fail := func(err error, lines []string) (state.Launch, *unresolved) {
 		return launch, &unresolved{stage: "build " + r.spec.Script, err: err, lines: lines}
@@ -26,7 +26,7 @@ func (r resolver) built(ctx context.Context, launch state.Launch) (state.Launch,
 		return fail(err, nil)
 	} else if !info.IsDir() {
 		dir = filepath.Dir(launch.Script)
-		if ignored(launch.Script) {
+		if ignored(launch.Script) || !inModule(dir) {
 			target = filepath.Base(launch.Script)
 		}
 	}
@@ -73,6 +73,19 @@ func ignored(file string) bool {
 		}
 	}
 	return false
+}
+
+// inModule reports whether a folder belongs to a module (go.dev/ref/mod#go-mod-file).
+func inModule(dir string) bool {
+	for {
+		if info, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+		if dir == "/" {
+			return false
+		}
+		dir = filepath.Dir(dir)
+	}
 }
 
 func lastLines(text string, n int) []string {

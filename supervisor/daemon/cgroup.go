@@ -44,5 +44,5 @@ func parseQuota(text string) (int, bool) {
 	if err1 != nil || err2 != nil || quota <= 0 || period <= 0 {
 		return 0, false
 	}
-	return int((quota + period - 1) / period), true
+	return int((quota-1)/period + 1), true // rounded up, and no sum that may overflow
 }

@@ -101,16 +101,18 @@ func (d *daemon) begin() (err error) {
 	if d.lock, err = d.home.prepare(); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			d.lock.Close()
-		}
-	}()
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ)
 	d.signals = make(chan os.Signal, 16)
 	signal.Notify(d.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
 	d.end, d.loopDone = make(chan struct{}), make(chan struct{})
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			d.cancel()
+			signal.Stop(d.signals)
+			d.lock.Close()
+		}
+	}()
 
 	boot := handover.Boot()
 	records := handover.Dir(d.home.path("state"))
@@ -132,6 +134,11 @@ func (d *daemon) begin() (err error) {
 		end: d.finish, ctx: d.ctx,
 	}
 	ln, err := d.home.listen()
+	if err == nil {
+		if err = d.home.writePID(); err != nil {
+			ln.Close()
+		}
+	}
 	if err != nil {
 		w.table.Close()
 		w.logs.Close()
@@ -144,7 +151,7 @@ func (d *daemon) begin() (err error) {
 		d.loop.Run(d.ctx, w)
 	}()
 	d.server = control.Serve(ln, d.backend)
-	return d.home.writePID()
+	return nil
 }
 
 // endRecorded ends the workers that an earlier daemon has left, by the stop ladder:

@@ -110,8 +110,13 @@ func (h home) listen() (*net.UnixListener, error) {
 // writePID leaves the daemon's pid for people and scripts.
 func (h home) writePID() error {
 	tmp := h.pidFile() + ".tmp"
-	if err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
+	err := os.WriteFile(tmp, []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600)
+	if err == nil {
+		err = os.Rename(tmp, h.pidFile())
+	}
+	if err != nil {
+		os.Remove(tmp)
 		return fmt.Errorf("cannot write %s: %w", h.pidFile(), err)
 	}
-	return os.Rename(tmp, h.pidFile())
+	return nil
 }

@@ -62,7 +62,7 @@ func (r resolver) resolve(ctx context.Context) (state.Launch, *unresolved) {
 		return r.built(ctx, launch)
 	case program.Interpreter != "":
 		launch.Path, launch.Node = program.Interpreter, isNode(program.Interpreter)
-		launch.Argv = append([]string{filepath.Base(program.Interpreter)}, spec.InterpreterArgs...)
+		launch.Argv = append([]string{interpreterName(spec.Interpreter, program.Interpreter)}, spec.InterpreterArgs...)
 		launch.Argv = append(append(launch.Argv, launch.Script), spec.Args...)
 		return launch, nil
 	}
@@ -76,6 +76,15 @@ func (r resolver) resolve(ctx context.Context) (state.Launch, *unresolved) {
 	launch.Path, launch.Argv = launch.Script, append([]string{name}, spec.Args...)
 	launch.Node = isNode(launch.Script) || shebangIsNode(launch.Script)
 	return launch, nil
+}
+
+// interpreterName is the name that an interpreter is called by: as it would be in a
+// shell. By a path where one is written: a venv's python finds its venv by it.
+func interpreterName(written, found string) string {
+	if strings.Contains(written, "/") {
+		return found
+	}
+	return filepath.Base(found)
 }
 
 // argv0 is the name that a program is called by. One found in PATH keeps the name
