@@ -35,12 +35,18 @@ func (r resolver) built(ctx context.Context, launch state.Launch) (state.Launch,
 	if err != nil {
 		return fail(err, nil)
 	}
-	out := filepath.Join(r.builds, fmt.Sprintf("%s-%d", safeName(r.spec.Name), r.gen))
+	out := filepath.Join(r.builds, buildName(r.spec.Name, r.gen))
 	cmd := exec.CommandContext(ctx, tool, "build", "-o", out, target)
+	// The compilers go with it: they hold the pipe that is read to its end.
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return unix.Kill(-cmd.Process.Pid, unix.SIGKILL) }
 	cmd.Dir = dir
 	cmd.Env = append(env, "PWD="+dir)
 	if said, err := cmd.CombinedOutput(); err != nil {
 		return fail(fmt.Errorf("go build: %w", err), lastLines(string(said), quotedLines))
+	}
+	if err := os.Chmod(out, 0o555); err != nil { // for other users, whatever our umask is
+		return fail(err, nil)
 	}
 	launch.Path, launch.Built, launch.Argv = out, out, append([]string{out}, r.spec.Args...)
 	return launch, nil

@@ -173,3 +173,48 @@ func TestBuild(t *testing.T) {
 		t.Errorf("without go: %+v", failed)
 	}
 }
+
+func TestNamesOfBuilds(t *testing.T) {
+	for _, c := range []struct {
+		app string
+		gen int
+	}{{"web", 1}, {"web-1", 12}, {"a/b", 3}} {
+		if app, ok := buildOf(buildName(c.app, c.gen)); !ok || app != safeName(c.app) {
+			t.Errorf("%s, %d: %q, %v", c.app, c.gen, app, ok)
+		}
+	}
+	for _, name := range []string{"web", "web-", "web-x", "preload.js"} {
+		if app, ok := buildOf(name); ok {
+			t.Errorf("%s is taken for one of %s", name, app)
+		}
+	}
+}
+
+func TestABuildEndsWithTheDaemonAndLeavesNoFile(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	root := tree(t, map[string]string{
+		"go.mod":  "module example.org/x\n\ngo 1.20\n",
+		"main.go": "package main\n\nimport \"time\"\n\nfunc main() { time.Sleep(time.Hour) }\n",
+	})
+	start := func() state.Result {
+		return i.do(state.Request{Verb: state.VerbStart, Script: &state.Script{Path: "main.go", Cwd: root}})
+	}
+	if res := start(); res.Error != nil {
+		t.Fatal(res.Error.Message, res.Error.Details)
+	}
+	run := func() []string {
+		found, _ := filepath.Glob(filepath.Join(i.home, "run", "*"))
+		return found
+	}
+	if got := run(); len(got) != 1 {
+		t.Errorf("built: %v", got)
+	}
+	i.must(state.Request{Verb: state.VerbStop})
+	i.must(state.Request{Verb: state.VerbStart, Names: []string{"main"}})
+	if got := run(); len(got) != 1 || filepath.Base(got[0]) != "main-2" {
+		t.Errorf("built: %v", got)
+	}
+	i.must(state.Request{Verb: state.VerbDelete})
+	i.kill()
+}

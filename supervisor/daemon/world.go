@@ -126,9 +126,13 @@ func (w *world) Retain(app string, listen []state.Listen, ids []uint64) {
 	w.app(app).push(func() { w.table.Retain(app, declared(listen), ids) })
 }
 
-// Release closes all sockets of an app.
+// Release closes all sockets of an app, and removes what was built for it: nothing
+// of it runs, and a start builds anew.
 func (w *world) Release(app string) {
-	w.app(app).push(func() { w.table.Release(app) })
+	w.app(app).push(func() {
+		w.table.Release(app)
+		w.clearBuilds(app)
+	})
 }
 
 // Drops sums the accept-queue drops of an app's listeners.
