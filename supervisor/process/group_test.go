@@ -166,6 +166,7 @@ func TestKillTakesTheGroup(t *testing.T) {
 func TestSetsid(t *testing.T) {
 	w := start(t, spec("setsid", "ignore"))
 	child := w.childPID()
+	t.Cleanup(func() { unix.Kill(child, unix.SIGKILL) })
 	w.expect("up")
 	if got := w.stop(TreeMain); !slices.Equal(got, []int{w.PID()}) {
 		t.Errorf("stop reaches %v", got)
@@ -177,10 +178,11 @@ func TestSetsid(t *testing.T) {
 	if !alive(child) {
 		t.Error("the child that left is dead")
 	}
-	unix.Kill(child, unix.SIGKILL)
+}
 
-	w = start(t, spec("setsid", "wait"))
-	child = w.childPID()
+func TestStopReachesTheTreeBeyondTheGroup(t *testing.T) {
+	w := start(t, spec("setsid", "wait"))
+	child := w.childPID()
 	w.expect("up")
 	if got := w.stop(TreeAll); !slices.Equal(got, sorted([]int{child, w.PID()})) {
 		t.Errorf("with the tree, stop reaches %v, want %d and %d", got, child, w.PID())
@@ -196,9 +198,9 @@ func TestLeavingTheGroupWhileWeWait(t *testing.T) {
 	if e := w.awaitExit(); e.Left != 1 {
 		t.Fatalf("%d left, want 1", e.Left)
 	}
+	t.Cleanup(func() { unix.Kill(child, unix.SIGKILL) })
 	unix.Kill(child, unix.SIGUSR1)
 	w.expect("left")
-	w.stillThere()
 	if err := w.Kill(); err != nil {
 		t.Error(err)
 	}
@@ -206,7 +208,6 @@ func TestLeavingTheGroupWhileWeWait(t *testing.T) {
 	if !alive(child) {
 		t.Error("the daemon was killed")
 	}
-	unix.Kill(child, unix.SIGKILL)
 }
 
 func TestForkBomb(t *testing.T) {

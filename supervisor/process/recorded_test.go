@@ -25,7 +25,7 @@ func deadDaemon(t *testing.T, args ...string) (Recorded, []int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	t.Cleanup(func() { r.Close() }) // until then nobody dies of SIGPIPE
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +42,14 @@ func deadDaemon(t *testing.T, args ...string) (Recorded, []int) {
 	lines := bufio.NewReader(r)
 	var rec Recorded
 	var pids []int
-	for rec.PID == 0 || len(pids) == 0 && args[0] != "wait" && args[0] != "ignore" {
+	ups, children := 1, 0
+	switch args[0] {
+	case "parent":
+		ups, children = 2, 1
+	case "orphan":
+		children = 1
+	}
+	for rec.PID == 0 || ups > 0 || len(pids) < children {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			t.Fatalf("no record: %v", err)
@@ -50,6 +57,9 @@ func deadDaemon(t *testing.T, args ...string) (Recorded, []int) {
 		var child int
 		if n, _ := fmt.Sscanf(line, "child %d", &child); n == 1 {
 			pids = append(pids, child)
+		}
+		if line == "up\n" {
+			ups--
 		}
 		fmt.Sscanf(line, "record %d %d", &rec.PID, &rec.StartTime)
 	}
