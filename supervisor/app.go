@@ -54,9 +54,7 @@ type starting struct {
 
 // alive reports whether any process of the app exists, or is about to by itself.
 func (a *app) alive() bool {
-	return slices.ContainsFunc(a.members, func(w *member) bool {
-		return w.m.State.Alive() || w.m.State == state.Backoff
-	})
+	return slices.ContainsFunc(a.members, (*member).up)
 }
 
 // current returns the generation in force, nil before the first.

@@ -62,8 +62,8 @@ type fake struct {
 	kept      []state.Receipt
 	drops     int64
 	signals   []int
-	atOnce    int              // the most processes alive at once
-	onStop    func(App string) // when a stop signal is sent
+	atOnce    int             // the most processes alive at once
+	onStop    func(taken int) // at every stop signal: how many slots it took out of service
 }
 
 type retain struct {
@@ -205,9 +205,10 @@ func (f *fake) Stop(o StopOrder) {
 		p.toldAt = time.Now()
 		f.after(p, 0, func() []Fact { return []Fact{Cut{ID: o.ID, Open: p.does.open}} })
 	}
+	before := f.serving(p.order.App)
 	p.told = true
 	if f.onStop != nil {
-		f.onStop(p.order.App)
+		f.onStop(before - f.serving(p.order.App))
 	}
 	if p.ended { // what is left of the group
 		if p.does.leftFor >= 0 {

@@ -73,6 +73,9 @@ type failure struct {
 	end    *end
 }
 
+// up reports whether a process of the worker exists, or is about to by itself.
+func (w *member) up() bool { return w.m.State.Alive() || w.m.State == state.Backoff }
+
 func (w *member) disarm(k worker.Kind) {
 	if t := w.timers[k].timer; t != nil {
 		t.Stop()

@@ -26,10 +26,11 @@ func (l *Loop) obey(cmd Command, reply chan<- Outcome) *app {
 	case StartApp:
 		l.startApp(a, reply)
 	case ReloadApp:
+		to := a.aim()
 		if cmd.Env != nil {
-			a.env = cmd.Env
+			to.env = cmd.Env
 		}
-		l.reload(a, a.spec, a.env, reply)
+		l.reload(a, to.spec, to.env, reply)
 	case RestartApp:
 		l.restart(a, reply)
 	case StopApp:
@@ -72,13 +73,18 @@ func (l *Loop) put(a *app, p Put, reply chan<- Outcome) *app {
 	if a == nil {
 		return l.register(p, reply)
 	}
+	to := a.aim()
 	if p.Env == nil {
-		p.Env = a.env
+		p.Env = to.env
 	}
 	a.envName = p.EnvName
+	if a.deleting { // a new app by an old name, as soon as that is gone
+		a.deleting, a.tried, a.spec, a.count = false, p.Spec.AutoStart, p.Spec, p.Spec.Instances
+		p.Replace = false
+		a.supersede("put again", opStop)
+	}
 	if a.want == state.Down {
-		if !a.deleting && p.Replace || !p.Spec.AutoStart {
-			a.deleting = false
+		if p.Replace || !p.Spec.AutoStart {
 			a.take(p.Spec, p.Env)
 			reply <- Outcome{Action: WasStopped}
 			return a
@@ -90,18 +96,11 @@ func (l *Loop) put(a *app, p Put, reply chan<- Outcome) *app {
 		l.begin(a, p.Spec, p.Env, reply)
 		return a
 	}
-	against := a.spec
-	if a.roll != nil && !p.Replace {
-		against = a.roll.spec
-	} else if a.starting != nil && !p.Replace {
-		against = a.starting.spec
-	}
-	changed := state.Diff(against, p.Spec)
-	sameEnv := slices.Equal(a.env, p.Env)
+	changed := state.Diff(to.spec, p.Spec)
 	switch {
-	case p.Replace || !sameEnv:
+	case p.Replace || !slices.Equal(to.env, p.Env):
 		l.reload(a, p.Spec, p.Env, reply)
-	case len(changed) == 0 && a.roll != nil:
+	case len(changed) == 0 && a.forward():
 		a.wait(opRoll, Reloaded, reply)
 	case len(changed) == 0 && a.starting != nil:
 		a.wait(opStart, Started, reply)
@@ -120,6 +119,24 @@ func (l *Loop) put(a *app, p Put, reply chan<- Outcome) *app {
 
 // busy reports whether a start or a rollout is under way.
 func (a *app) busy() bool { return a.starting != nil || a.roll != nil }
+
+// aim is what an app is on its way to: by a start or a reload that isn't done yet,
+// unless that has failed already.
+type aim struct {
+	spec  state.Spec
+	env   []string
+	count int
+}
+
+func (a *app) aim() aim {
+	switch {
+	case a.forward():
+		return aim{a.roll.spec, a.roll.env, a.roll.wanted}
+	case a.starting != nil:
+		return aim{a.starting.spec, a.starting.env, a.starting.count}
+	}
+	return aim{a.spec, a.env, a.count}
+}
 
 // take makes a spec the app's own, without running it.
 func (a *app) take(spec state.Spec, env []string) {
@@ -232,7 +249,7 @@ func (l *Loop) stop(a *app, by string) {
 // scale sets the number of workers; a rollout under way goes on with it.
 func (l *Loop) scale(a *app, to int, reply chan<- Outcome) {
 	action := Scaled
-	if a.wanted() == to {
+	if a.aim().count == to {
 		action = Unchanged
 	} else {
 		a.supersede("scaled again", opScale)
@@ -251,17 +268,6 @@ func (l *Loop) scale(a *app, to int, reply chan<- Outcome) {
 		l.fill(a)
 	}
 	a.wait(opScale, action, reply)
-}
-
-// wanted is the number of workers that the app is on its way to.
-func (a *app) wanted() int {
-	switch {
-	case a.roll != nil && !a.roll.over:
-		return a.roll.wanted
-	case a.starting != nil:
-		return a.starting.count
-	}
-	return a.count
 }
 
 // fill makes the slots of an app match its count outside a rollout.

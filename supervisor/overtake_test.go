@@ -191,7 +191,7 @@ func TestARestartReplacesSlotBySlotInTheSameGeneration(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(2))
 		old := s.pids()
-		s.onStop(func(string) {
+		s.onStop(func(int) {
 			if n := s.world.serving("web"); n < 1 {
 				t.Error("nobody serves")
 			}
@@ -244,7 +244,7 @@ func TestADeletedAppThatIsPutAgainBeforeItIsGoneIsStarted(t *testing.T) {
 		s.start(web(1))
 		gone := s.ask(DeleteApp{"web"})
 		again := s.ask(release(web(1)))
-		s.bad(<-gone, "superseded: the app was started again")
+		s.bad(<-gone, "superseded: the app was put again")
 		s.done(<-again, Started)
 		s.status(state.AppOnline, "0/2 online")
 	})

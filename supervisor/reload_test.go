@@ -15,8 +15,8 @@ func TestAReloadReplacesEveryWorkerAndItsReceiptSaysHow(t *testing.T) {
 		s.start(web(2))
 		old := s.pids()
 		s.run(program{boot: 250 * ms})
-		s.onStop(func(app string) {
-			if n := s.world.serving(app); n < 2 {
+		s.onStop(func(int) {
+			if n := s.world.serving("web"); n < 2 {
 				t.Errorf("%d slots are served when an old one is told to leave", n)
 			}
 		})
@@ -100,7 +100,7 @@ func TestABadReleaseTakesNobodyDown(t *testing.T) {
 				if c.soak {
 					spec.Soak = &soak
 				}
-				s.onStop(func(string) {
+				s.onStop(func(int) {
 					if n := s.world.serving("web"); n < 2 {
 						t.Errorf("only %d serve", n)
 					}
@@ -169,7 +169,7 @@ func TestBlueGreenTellsNobodyToLeaveBeforeAllTheNewAreSoaked(t *testing.T) {
 			t.Errorf("%v then %v, %s, %d at once", old, s.pids(), out.Receipt.Result, s.saw().atOnce)
 		}
 		s.run(program{})
-		s.onStop(func(string) {
+		s.onStop(func(int) {
 			fresh := s.world.count(func(p *process) bool { return p.ready && p.order.Gen == 3 })
 			if fresh != 3 {
 				t.Errorf("%d new workers serve", fresh)
@@ -198,7 +198,7 @@ func TestMaxSurgeAndMaxUnavailable(t *testing.T) {
 				spec.Reload.MaxSurge, spec.Reload.MaxUnavailable = c.surge, c.unavailable
 				s.start(spec)
 				least := 4
-				s.onStop(func(string) { least = min(least, s.world.serving("web")) })
+				s.onStop(func(int) { least = min(least, s.world.serving("web")) })
 				s.good(release(spec), Reloaded)
 				if s.saw().atOnce != c.most || least < c.least {
 					t.Errorf("%d at once, %d serve at least", s.saw().atOnce, least)

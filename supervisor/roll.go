@@ -37,7 +37,8 @@ func (l *Loop) reload(a *app, spec state.Spec, env []string, reply chan<- Outcom
 		reply <- Outcome{Action: WasStopped}
 		return
 	case a.starting != nil: // nothing runs yet: start the newer one instead
-		count := recount(a.starting.spec, a.starting.count, spec)
+		to := a.aim()
+		count := recount(to.spec, to.count, spec)
 		a.starting = &starting{spec: spec, env: env, count: count}
 		a.wait(opStart, Started, reply)
 		return
@@ -63,6 +64,11 @@ func (l *Loop) restart(a *app, reply chan<- Outcome) {
 	a.wait(opRoll, Restarted, reply)
 }
 
+// forward reports whether a rollout is under way that has not failed.
+func (a *app) forward() bool {
+	return a.roll != nil && !a.roll.over && a.roll.rec.Phase != rollout.RollingBack
+}
+
 // joins reports whether a second request is served by a rollout: only while it has
 // spawned nothing, since the code on disk may have changed after that.
 func (r *roll) joins(spec state.Spec, env []string) bool {
@@ -73,11 +79,14 @@ func (r *roll) joins(spec state.Spec, env []string) bool {
 // newRoll begins a rollout; one under way is superseded, and every slot is replaced
 // again: its workers are old ones now.
 func (l *Loop) newRoll(a *app, kind rollout.Kind, spec state.Spec, env []string) *roll {
+	wanted := a.count
+	if to := a.aim(); kind == rollout.Reload {
+		wanted = recount(to.spec, to.count, spec)
+	}
 	if a.roll != nil {
 		l.overtake(a)
 	}
 	a.settleMembers()
-	wanted := recount(a.spec, a.count, spec)
 	r := &roll{
 		spec: spec, env: env, began: time.Now(), wanted: wanted, instances: max(a.count, wanted),
 		rec:  rollout.Record{Kind: kind, From: a.cur, Phase: rollout.Progressing},
@@ -189,12 +198,26 @@ func (a *app) view() rollout.View {
 	case v.BlueGreen:
 		v.MaxSurge = v.Instances
 	}
+	v.MaxUnavailable += a.forsaken(v)
 	for _, w := range a.members {
 		if !w.remains {
 			v.Workers = append(v.Workers, w.seen())
 		}
 	}
 	return v
+}
+
+// forsaken counts the slots that are down and that nobody will fill: they are to be
+// scaled down with the rollout, and must not use up what may be unavailable.
+func (a *app) forsaken(v rollout.View) int {
+	n := 0
+	for slot := range v.Instances {
+		covered := v.Record.Slots == nil || slices.Contains(v.Record.Slots, slot)
+		if !covered && !slices.ContainsFunc(a.in(slot), (*member).up) {
+			n++
+		}
+	}
+	return n
 }
 
 // runsFork: what runs holds its sockets itself, so no successor starts beside it.
@@ -212,7 +235,7 @@ func (w *member) seen() rollout.Worker {
 		Online: s == state.Online && !going,
 		Soaked: s == state.Online && w.m.Soaked,
 		Going:  going,
-		Seat:   s.Alive() || s == state.Backoff,
+		Seat:   w.up(),
 		Failed: w.m.Failed || s == state.Errored,
 	}
 	if w.fresh {
@@ -335,8 +358,7 @@ func (l *Loop) closeRoll(a *app) {
 // for its restart finds its sockets as it left them.
 func (a *app) steady() bool {
 	return !slices.ContainsFunc(a.members, func(w *member) bool {
-		up := w.m.State.Alive() || w.m.State == state.Backoff
-		return w.retiring == "" && up && w.m.State != state.Online
+		return w.retiring == "" && w.up() && w.m.State != state.Online
 	})
 }
 

@@ -84,7 +84,7 @@ func TestChangedInstancesAloneScaleWithoutAReplacement(t *testing.T) {
 func TestAReloadWithFewerInstancesScalesDownWhenItIsComplete(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(3))
-		s.onStop(func(string) {
+		s.onStop(func(int) {
 			if s.world.count(func(p *process) bool { return p.order.Gen == 2 && p.ready }) == 0 {
 				t.Error("somebody is told to leave before anything new serves")
 			}
@@ -126,6 +126,20 @@ func TestABadReleaseWithMoreInstancesLeavesTheirNumber(t *testing.T) {
 		if !slices.Equal(old, s.pids()) {
 			t.Errorf("%v, then %v", old, s.pids())
 		}
+	})
+}
+
+func TestASlotThatIsDownAndToBeScaledDownBlocksNoReload(t *testing.T) {
+	scene(t, func(s *site) {
+		spec := web(4)
+		spec.Reload = state.Reload{MaxUnavailable: state.Amount{N: 1}}
+		spec.AutoRestart = false
+		s.start(spec)
+		s.crash(2, 0, 0)
+		s.status(state.AppDegraded, "0/1 online", "1/1 online", "2/1 stopped", "3/1 online")
+		spec.Instances = 2
+		s.good(release(spec), Reloaded)
+		s.status(state.AppOnline, "0/2 online", "1/2 online")
 	})
 }
 

@@ -322,7 +322,7 @@ func (s *site) slow(d time.Duration)                          { set(s, &s.world.
 func (s *site) drops(n int64)                                 { set(s, &s.world.drops, n) }
 
 // onStop is called at every stop signal, with the world locked.
-func (s *site) onStop(do func(app string)) { set(s, &s.world.onStop, do) }
+func (s *site) onStop(do func(taken int)) { set(s, &s.world.onStop, do) }
 
 func set[T any](s *site, field *T, to T) {
 	s.world.mu.Lock()

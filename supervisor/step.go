@@ -22,7 +22,7 @@ func (l *Loop) step(w *member, e worker.Event) {
 		l.act(w, act)
 	}
 	l.moved(w, before.State, e)
-	if w.retiring != "" && !w.m.State.Alive() && w.m.State != state.Backoff {
+	if w.retiring != "" && !w.up() {
 		w.app.remove(w)
 	}
 }
