@@ -142,7 +142,7 @@ func storm(listen bool) error {
 		}
 		unix.Close(fd)
 		if listen {
-			port = port%20000 + 10001
+			port = port%10000 + 10001
 		}
 	}
 }
