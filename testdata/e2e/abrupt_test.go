@@ -23,7 +23,7 @@ func TestAbruptServerLosesOnlyWhatIsInFlight(t *testing.T) {
 			need(t, c.tool)
 			s := newSupervisor(t)
 			port := freePort(t)
-			keys := script(c.script, "env: {PORT}\nsoak: 0\nlisten_timeout: 60s\n")
+			keys := script(c.script, "env: {PORT}\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\n")
 			s.ecosystem("name: web\ninstances: 2\n" + keys(t, s, port))
 			s.must("start", "ecosystem.yaml")
 			cfg := on(port)
@@ -152,7 +152,7 @@ folder = os.environ["SERVERS"]
 sys.path.insert(0, folder)
 runpy.run_path(folder + "/http_server.py")
 `)
-	s.ecosystem(fmt.Sprintf("name: web\nscript: parent.py\ninterpreter: %s\nsoak: 0\nlisten_timeout: 60s\nkill_timeout: 1500ms\nenv: {PORT: %d, SERVERS: %s}",
+	s.ecosystem(fmt.Sprintf("name: web\nscript: parent.py\ninterpreter: %s\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\nkill_timeout: 1500ms\nenv: {PORT: %d, SERVERS: %s}",
 		python(t), port, workers.Path("python")))
 	s.must("start", "ecosystem.yaml")
 	old := s.group(s.pids("web")[0])

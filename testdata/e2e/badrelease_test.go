@@ -74,7 +74,8 @@ sys.exit("no module named site")
 `
 
 func badReleases() []badRelease {
-	unready := strings.Replace(nodeKeys, "wait_ready: true\n", "", 1)
+	// The default soak is min_uptime, which on the first start stands for readiness too.
+	unready := strings.Replace(nodeKeys, "wait_ready: true\n", "soak: 1s\nmin_uptime: 5s\n", 1)
 	goKeys := "name: web\nscript: SERVER\ninstances: 2\nwait_ready: true\nenv: {PORT: PORT, MODE: serve}"
 	node := []string{"node"}
 	return []badRelease{
@@ -89,7 +90,7 @@ func badReleases() []badRelease {
 		{name: "listens and exits", tools: node, keys: unready, good: release("node/ready.js"), spoil: newRelease("node/listen-exit.js"),
 			code: 1, says: []string{"cannot reach the queue, giving up", "within its soak"}, accepts: true},
 		{name: "listens, accepts nothing and exits", tools: []string{"python3"}, good: func(_ *testing.T, s *supervisor) { s.copy("web.py", workers.Path("python/http_server.py")) },
-			keys:  "name: web\nscript: web.py\ninterpreter: PYTHON\ninstances: 2\nlisten_timeout: 30s\nenv: {PORT: PORT, PYTHONPATH: MODULES}",
+			keys:  "name: web\nscript: web.py\ninterpreter: PYTHON\ninstances: 2\nsoak: 1s\nmin_uptime: 25s\nlisten_timeout: 30s\nenv: {PORT: PORT, PYTHONPATH: MODULES}",
 			spoil: func(_ *testing.T, s *supervisor, _ string) { s.write("web.py", brokenMaster) },
 			code:  1, says: []string{"no module named site", "within its soak"}},
 		{name: "exits within soak", keys: goKeys + "\nsoak: 3s", spoil: change("MODE: serve", "MODE: exit-after"),

@@ -57,7 +57,9 @@ func script(name, keys string) func(*testing.T, *supervisor, int) string {
 }
 
 func sites() []site {
-	quick := "env: {PORT}\nsoak: 0\n"
+	// On the first start, living for min_uptime stands for readiness, and an
+	// interpreter on a busy machine may take longer to listen.
+	quick := "env: {PORT}\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\n"
 	declared := func(program func(t *testing.T) string, rest string) func(*testing.T, *supervisor, int) string {
 		return func(t *testing.T, _ *supervisor, port int) string {
 			return fmt.Sprintf("%s\nlisten: [\"tcp://127.0.0.1:%d\"]\n%s", program(t), port, rest)
@@ -90,7 +92,7 @@ func sites() []site {
 		{name: "python unix socket", tools: []string{"python3"}, readyBy: "listening",
 			keys: func(t *testing.T, s *supervisor, _ int) string {
 				path := filepath.Join(s.dir, "web.sock")
-				return fmt.Sprintf("script: %s\ninterpreter: %s\nlisten: [\"unix:%s\"]\nenv: {SOCKET_PATH: %s}\nsoak: 0\n",
+				return fmt.Sprintf("script: %s\ninterpreter: %s\nlisten: [\"unix:%s\"]\nenv: {SOCKET_PATH: %s}\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\n",
 					workers.Path("python/unix_server.py"), python(t), path, path)
 			},
 			loads: func(s *supervisor, _ int) []load.Config {
