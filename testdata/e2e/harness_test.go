@@ -369,16 +369,22 @@ func lossy(t *testing.T, cfg load.Config, do func(l *load.Load)) load.Result {
 	t.Helper()
 	l := load.Run(t.Context(), cfg)
 	defer l.Stop()
-	if err := l.Wait(flowing); err != nil {
-		t.Fatal(err)
-	}
+	flows(t, l)
 	do(l)
-	if err := l.Wait(flowing); err != nil {
-		t.Fatal(err)
-	}
+	flows(t, l)
 	result := l.Stop()
 	t.Logf("%d requests, %d lost", result.Requests, result.Failed)
 	return result
+}
+
+// flows waits until the load is answered.
+func flows(t *testing.T, l *load.Load) {
+	t.Helper()
+	alarm := time.AfterFunc(guard, func() { l.Stop() })
+	defer alarm.Stop()
+	if err := l.Wait(flowing); err != nil {
+		t.Fatalf("nothing answers: %v\n%v", err, l.Stop())
+	}
 }
 
 // on is the load's address for a port of this machine.
