@@ -98,6 +98,11 @@ func (c *Child) fork(spec *Spec, shimEnd int) error {
 		Files: files,
 		Sys:   &syscall.SysProcAttr{PidFD: &c.pidfd},
 	})
+	if err == syscall.EBADF {
+		// The descriptors are open; their copies on the way have numbers above
+		// all of them, which dup3(2) calls so when the limit is below.
+		err = syscall.EMFILE
+	}
 	if err != nil {
 		return err
 	}
