@@ -21,7 +21,7 @@ const (
 )
 
 func TestAStormOfOperationsEndsAsAsked(t *testing.T) {
-	for seed := range uint64(4) {
+	for _, seed := range []uint64{0, 1, rand.Uint64()} { // the last one's name tells it
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			leaktight(t)
 			i := begin(t, Options{})
@@ -65,9 +65,10 @@ func (i *instance) storm(seed uint64) {
 func (i *instance) operation(r *rand.Rand) func() {
 	name := []string{"web", "job"}[r.IntN(2)]
 	count, pick := fmt.Sprint(1+r.IntN(4)), r.IntN(4)
-	verbs := []state.Verb{state.VerbReload, state.VerbScale, state.VerbStop, state.VerbStart, state.VerbRestart}
-	kind := r.IntN(len(verbs) + 1)
-	if kind == len(verbs) {
+	// A stop makes everything before it void, so there are few.
+	verbs := []state.Verb{state.VerbReload, state.VerbReload, state.VerbScale, state.VerbScale, state.VerbStop, state.VerbStart, state.VerbRestart}
+	kind := r.IntN(len(verbs) + 2)
+	if kind >= len(verbs) {
 		return func() { i.strike(name, pick) }
 	}
 	return func() {
@@ -143,7 +144,7 @@ func (i *instance) holds(name string, count int) {
 }
 
 func TestNothingStartsOnceTheDaemonEnds(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(4) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			leaktight(t)
 			i := begin(t, Options{})

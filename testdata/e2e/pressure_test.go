@@ -1,0 +1,321 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/state"
+)
+
+// A daemon that has too few descriptors says so, goes on with what it has, and is
+// well again when there is room.
+func TestTooFewDescriptors(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	s.ecosystem(behaves(t, "calm", "calm"))
+	s.startUnder("ulimit -n 96")
+	before := s.pids("calm")
+	s.write("many.yaml", "apps:\n  - "+strings.ReplaceAll(behaves(t, "many", "calm", "instances: 40\nautorestart: false"), "\n", "\n    ")+"\n")
+	s.fails(1, []string{"many", "too many open files"}, "start", "many.yaml")
+	if after := s.pids("calm"); after[0] != before[0] {
+		t.Errorf("pids %v became %v", before, after)
+	}
+	s.must("stop", "many")
+	s.must("scale", "many", "2")
+	s.must("start", "many")
+	if app := s.app("many"); app.Status != "online" || len(app.Workers) != 2 {
+		t.Errorf("with room again: %+v", app)
+	}
+	s.must("reload", "calm")
+}
+
+// startUnder starts the daemon under what a shell sets first.
+func (s *supervisor) startUnder(set string) {
+	s.t.Helper()
+	cmd := exec.Command(need(s.t, "sh"), "-c", set+` && exec "$0" start`, binary)
+	cmd.Env, cmd.Dir = s.env, s.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		s.t.Fatalf("start: %v\n%s", err, out)
+	}
+}
+
+func TestFloodsOnTheReadyChannels(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []string{"auto", "node"} {
+		t.Run(protocol, func(t *testing.T) {
+			s := newSupervisor(t)
+			unharmed := steady(t, s)
+			before := s.resident()
+			events := s.events()
+			s.ecosystem(behaves(t, "loud", "channels", "instances: 2", "protocol: "+protocol, "autorestart: false"))
+			loud := s.command("start", "--json")
+			if err := loud.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				events.until("spawned", func(e state.Event) bool { return e.App == "loud" && e.What == state.WhatSpawned })
+			}
+			for range 5 { // the time that it takes is that of the flood
+				unharmed()
+				s.must("scale", "calm", "3")
+				s.must("scale", "calm", "2")
+			}
+			s.flat(before)
+			s.must("stop", "loud")
+			if err := loud.Wait(); loud.ProcessState.ExitCode() != 1 {
+				t.Errorf("a start that was stopped: %v", err)
+			}
+			unharmed()
+		})
+	}
+}
+
+func TestAWorkerThatClosesItsChannelsIsNotReady(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	unharmed := steady(t, s)
+	s.ecosystem(strings.Replace(behaves(t, "mute", "mute", "autorestart: false"), "listen_timeout: 60s", "listen_timeout: 500ms", 1))
+	s.fails(1, []string{"mute", "not said ready within 500ms"}, "start")
+	unharmed()
+}
+
+func TestALogFloodDelaysNobody(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	unharmed := steady(t, s)
+	before := s.resident()
+	s.ecosystem(behaves(t, "loud", "flood", "instances: 2", "log: {max_size: 4M, max_files: 2}"))
+	s.must("start")
+	for range 10 {
+		unharmed()
+	}
+	s.must("reload", "calm")
+	out := s.must("logs", "loud", "-n", "5", "--out")
+	if lines := strings.Split(strings.TrimSpace(out.stdout), "\n"); len(lines) != 10 || !strings.Contains(lines[0], "says nothing at all") {
+		t.Errorf("logs: %q", out.stdout)
+	}
+	s.must("flush", "loud")
+	s.must("reload", "loud")
+	s.flat(before)
+	s.must("kill") // which waits for whoever removes what is too much
+	var total int64
+	files, _ := filepath.Glob(filepath.Join(s.home, "logs", "loud-*"))
+	for _, f := range files {
+		if info, err := os.Stat(f); err == nil {
+			total += info.Size()
+		}
+	}
+	if most := int64(2 * 4 * 4 << 20); total > most {
+		t.Errorf("%d bytes of logs, at most %d are right: %v", total, most, files)
+	}
+}
+
+// A full disk takes neither a worker nor the daemon down, and is said.
+func TestAFullDisk(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	if os.Geteuid() != 0 {
+		t.Skip("needs to mount a small disk")
+	}
+	if err := os.MkdirAll(s.home, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", s.home, "tmpfs", 0, "size=512k,mode=0700"); err != nil {
+		t.Skipf("cannot mount a small disk: %v", err)
+	}
+	t.Cleanup(func() { unix.Unmount(s.home, unix.MNT_DETACH) })
+	t.Cleanup(s.end) // before the disk is gone
+	unharmed := steady(t, s)
+	s.ecosystem(behaves(t, "loud", "flood"))
+	s.must("start")
+	unharmed()
+	full := func() bool {
+		f, err := os.OpenFile(filepath.Join(s.home, "probe"), os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			return true
+		}
+		defer os.Remove(f.Name())
+		defer f.Close()
+		_, err = f.Write(make([]byte, 64<<10))
+		return err != nil
+	}
+	for deadline := time.Now().Add(guard); !full(); {
+		s.must("list")
+		if time.Now().After(deadline) {
+			t.Fatal("the disk does not fill")
+		}
+	}
+	unharmed()
+	s.must("reload", "calm", "--json")
+	s.must("scale", "loud", "2")
+	s.must("stop", "loud")
+	s.must("flush", "loud")
+	if full() {
+		t.Error("flush does not make room")
+	}
+	s.must("start", "loud")
+	s.must("stop", "loud")
+	s.must("delete", "loud")
+	if app := s.app("calm"); app.Status != "online" {
+		t.Errorf("%+v", app)
+	}
+}
+
+func TestASwarmIsKilledWithItsGroup(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	s.ecosystem(behaves(t, "swarm", "swarm 40", "kill_timeout: 300ms"))
+	s.must("start")
+	if got := len(s.processes()); got != 42 {
+		t.Errorf("%d processes, want the daemon, the worker and its 40 children", got)
+	}
+	out := s.must("stop", "swarm")
+	if left := s.processes(); len(left) != 1 {
+		t.Errorf("left: %v\n%s", left, out.all())
+	}
+}
+
+func TestUserUmaskNiceAndLimits(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	s := newSupervisor(t)
+	for _, dir := range []string{filepath.Dir(s.dir), s.dir} {
+		os.Chmod(dir, 0o755)
+	}
+	data, err := os.ReadFile(hostile(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	os.WriteFile(filepath.Join(s.dir, "own"), data, 0o755)
+	s.ecosystem("name: self\nscript: ./own\nargs: self\nwait_ready: true\nlisten_timeout: 60s\nuser: nobody\numask: \"027\"\nnice: 5\nlimits: {nofile: 123}")
+	s.must("start")
+	out := s.must("logs", "self", "--out", "-n", "1").stdout
+	for _, want := range []string{fmt.Sprintf("uid %d ", nobody), "umask 027", "nice 5", "nofile 123", "user nobody"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in: %s", want, out)
+		}
+	}
+	s.ecosystem("name: self\nscript: ./own\nargs: self\nwait_ready: true\nuser: nosuchuser")
+	s.fails(1, []string{"nosuchuser"}, "reload", "self")
+	if app := s.app("self"); app.Status != "online" {
+		t.Errorf("%+v", app)
+	}
+}
+
+// kill -9 of the daemon: what it has left is ended by the next one, which says so,
+// and runs once.
+func TestADaemonThatWasKilled(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	s.ecosystem(behaves(t, "calm", "calm", "instances: 2"), behaves(t, "mule", "swarm 1", "kill_timeout: 300ms"))
+	s.must("start")
+	old := append(s.pids("calm"), s.pids("mule")...)
+	daemon := s.list().Daemon.PID
+	s.slay(daemon)
+	s.fails(3, []string{"no supervisor runs"}, "list")
+	if left := s.processes(); len(left) != 4 { // who was to end with the daemon?
+		t.Errorf("after the daemon's death: %v", left)
+	}
+	s.must("start")
+	if got := s.processes(); len(got) != 5 {
+		t.Errorf("after the new start: %v", got)
+	}
+	log := s.read(filepath.Join(s.home, "supervisor.log"))
+	for _, pid := range old {
+		if want := fmt.Sprintf("ended pid %d, which an earlier supervisor has left", pid); !strings.Contains(log, want) {
+			t.Errorf("supervisor.log does not say %q:\n%s", want, log)
+		}
+	}
+	for _, app := range s.list().Apps {
+		if app.Status != "online" {
+			t.Errorf("%+v", app)
+		}
+	}
+}
+
+// slay kills a process that is no child of ours, and waits for its end.
+func (s *supervisor) slay(pid int) {
+	s.t.Helper()
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil {
+		s.t.Fatal(err)
+	}
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(guard.Milliseconds()))
+		if err == unix.EINTR {
+			continue
+		}
+		if n != 1 {
+			s.t.Fatalf("pid %d does not end: %v", pid, err)
+		}
+		return
+	}
+}
+
+// reader gives the lines of a command that goes on.
+type reader struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+// watch starts a command whose stdout is read line by line. Its end is a deadline,
+// so that no read waits for ever.
+func (s *supervisor) watch(args ...string) *reader {
+	s.t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.SetReadDeadline(time.Now().Add(guard))
+	cmd := s.command(args...)
+	cmd.Stdout, cmd.Stderr = w, os.Stderr
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	w.Close()
+	s.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		r.Close()
+	})
+	return &reader{s.t, cmd, bufio.NewScanner(r)}
+}
+
+// until reads to the first line that has a text.
+func (r *reader) until(text string) string {
+	r.t.Helper()
+	var seen []string
+	for r.lines.Scan() {
+		seen = append(seen, r.lines.Text())
+		if strings.Contains(r.lines.Text(), text) {
+			return r.lines.Text()
+		}
+	}
+	r.t.Fatalf("it ended without %q: %v\n%s", text, r.lines.Err(), strings.Join(seen, "\n"))
+	return ""
+}
+
+// end sends a signal and returns the exit code.
+func (r *reader) end(sig os.Signal) int {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(sig); err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd.Wait()
+	return r.cmd.ProcessState.ExitCode()
+}
