@@ -1,6 +1,8 @@
 package supervisor
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 
 	"supervisor/supervisor/state"
@@ -52,6 +54,39 @@ func TestANewAddressBesideTheOldOneDoesNotHideIt(t *testing.T) {
 		s.run(on(other, front)) // the new code has a port for its metrics, and opens it first
 		s.good(release(silent(2)), Reloaded)
 		s.status(state.AppOnline, "0/2 online", "1/2 online")
+	})
+}
+
+func TestAWorkerMayListenBeforeItsSpawnIsTold(t *testing.T) {
+	scene(t, func(s *site) {
+		s.run(on(front))
+		s.start(silent(1))
+		events, cancel := s.loop.Events()
+		defer cancel()
+		reload := s.ask(release(silent(1)))
+		s.loop.Tell(Listening{ID: 102, PID: 1102, Addr: front})
+		out := <-reload
+		s.done(out, Reloaded)
+		if w := out.Receipt.Workers[0]; w.NewPID != 1102 || w.ReadyMS == nil || w.ReadyBy != "listening" {
+			t.Errorf("%+v", w)
+		}
+		if got := lines(drain(events)); !slices.Contains(got, "worker spawned 0/2 1102") {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+func TestAWorkerThatListensEverywhereIsNotRemembered(t *testing.T) {
+	scene(t, func(s *site) {
+		s.run(on(front))
+		s.start(silent(1))
+		for i := range 3 * maxListens {
+			s.loop.Tell(Listening{ID: 101, PID: 2000 + i, Addr: fmt.Sprint("tcp://127.0.0.1:", 4000+i)})
+		}
+		if n := len(s.app("web").Workers[0].Listeners); n != maxListens {
+			t.Errorf("%d addresses", n)
+		}
+		s.good(release(silent(1)), Reloaded)
 	})
 }
 

@@ -161,14 +161,23 @@ func (g *generation) serve(slot int, addr string) {
 	if g.served[slot] == nil {
 		g.served[slot] = map[string]bool{}
 	}
-	g.served[slot][addr] = true
+	if len(g.served[slot]) < maxListens {
+		g.served[slot][addr] = true
+	}
 }
+
+// maxListens bounds what is kept of a worker that opens socket after socket, or
+// forks listener after listener.
+const maxListens = 256
 
 func (w *member) addListener(pid int, addr string) {
 	if !slices.Contains(w.listeners, pid) {
+		if len(w.listeners) == maxListens {
+			w.listeners = slices.Clone(w.listeners[1:]) // the oldest; a StopOrder may have the array
+		}
 		w.listeners = append(w.listeners, pid)
 	}
-	if !slices.Contains(w.listens, addr) {
+	if !slices.Contains(w.listens, addr) && len(w.listens) < maxListens {
 		w.listens = append(w.listens, addr)
 	}
 }

@@ -256,6 +256,7 @@ func (l *Loop) scale(a *app, to int, reply chan<- Outcome) {
 		l.publish(state.Event{Kind: state.EventApp, App: a.name, Text: Scaled})
 	}
 	a.count = to
+	since := l.key()
 	switch {
 	case a.roll != nil && !a.roll.over:
 		a.roll.scaled(to)
@@ -267,7 +268,7 @@ func (l *Loop) scale(a *app, to int, reply chan<- Outcome) {
 	default:
 		l.fill(a)
 	}
-	a.wait(opScale, action, reply)
+	a.wait(opScale, action, reply).since = since
 }
 
 // fill makes the slots of an app match its count outside a rollout.

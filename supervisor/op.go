@@ -23,6 +23,7 @@ type op struct {
 	kind    opKind
 	action  string
 	earlier *state.Receipt // of the rollout it began with, if that was superseded
+	since   uint64         // only members with a later key are its own
 	reply   chan<- Outcome
 }
 
@@ -96,16 +97,17 @@ func (l *Loop) checkOps(a *app) {
 		}
 		if settled {
 			a.answer(func(o *op) bool { return o.kind == opStart || o.kind == opScale && !surplus },
-				func(*op) Outcome { return a.firstFailure() })
+				func(o *op) Outcome { return a.firstFailure(o.since) })
 		}
 	}
 }
 
-// firstFailure is the outcome of a start: the lowest slot that did not come up.
-func (a *app) firstFailure() Outcome {
+// firstFailure is the outcome of a start, or of a scale for the workers that it
+// brought: the lowest slot that did not come up.
+func (a *app) firstFailure(since uint64) Outcome {
 	var worst *member
 	for _, w := range a.members {
-		if w.failure != nil && w.retiring == "" && (worst == nil || w.slot < worst.slot) {
+		if w.failure != nil && w.retiring == "" && w.key > since && (worst == nil || w.slot < worst.slot) {
 			worst = w
 		}
 	}

@@ -18,11 +18,14 @@ var results = [...]string{
 	rollout.Failed:     state.Failed,
 }
 
+// verbs are the kinds of rollout as users ask for them.
+var verbs = [...]string{rollout.Reload: "reload", rollout.Restart: "restart"}
+
 // errNotComplete is the end of a reload that did not do what was asked.
-type errNotComplete struct{ app, result, reason string }
+type errNotComplete struct{ verb, app, result, reason string }
 
 func (e errNotComplete) Error() string {
-	return fmt.Sprintf("cannot reload %s: %s (%s)", e.app, e.reason, e.result)
+	return fmt.Sprintf("cannot %s %s: %s (%s)", e.verb, e.app, e.reason, e.result)
 }
 
 func (r *roll) row(slot int) *state.WorkerReceipt {
@@ -68,11 +71,19 @@ func (a *app) runs(slot int) int {
 	return gen
 }
 
+// noteSpawn empties the new worker's part of a row: it may be spawned again, after a
+// crash beyond its soak.
+func (l *Loop) noteSpawn(w *member) {
+	if r := w.app.roll; r != nil && w.fresh {
+		row := r.row(w.slot)
+		row.NewPID, row.ReadyMS, row.ReadyBy = 0, nil, ""
+		row.Stage, row.LastLines, row.NewExitCode, row.NewSignal = "", []string{}, nil, ""
+	}
+}
+
 func (l *Loop) noteSpawned(w *member) {
 	if r := w.app.roll; r != nil && w.fresh {
-		row := r.row(w.slot) // anew, where a soaked one has crashed since
-		row.NewPID, row.ReadyMS, row.ReadyBy = w.pid, nil, ""
-		row.Stage, row.LastLines, row.NewExitCode, row.NewSignal = "", []string{}, nil, ""
+		r.row(w.slot).NewPID = w.pid
 	}
 }
 

@@ -347,7 +347,7 @@ func (l *Loop) closeRoll(a *app) {
 	a.answer(func(o *op) bool { return o.kind == opRoll }, func(*op) Outcome {
 		out := Outcome{Receipt: receipt}
 		if receipt.Result != state.Complete {
-			out.Err = errNotComplete{a.name, receipt.Result, receipt.Reason}
+			out.Err = errNotComplete{verbs[r.rec.Kind], a.name, receipt.Result, receipt.Reason}
 			out.Details = r.lines
 		}
 		return out

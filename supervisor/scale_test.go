@@ -33,6 +33,20 @@ func TestAScaleUpTellsWhoDidNotComeUp(t *testing.T) {
 	})
 }
 
+func TestAScaleIsNotBlamedForWhatWasDownBefore(t *testing.T) {
+	scene(t, func(s *site) {
+		s.script(func(o SpawnOrder) program {
+			if o.Slot == 0 {
+				return program{lives: 10 * ms, code: 1}
+			}
+			return program{}
+		})
+		s.bad(s.do(Put{Spec: web(2)}), "slot 0")
+		s.good(ScaleApp{"web", 3}, Scaled)
+		s.good(ScaleApp{"web", 2}, Scaled)
+	})
+}
+
 func TestANewerScaleWins(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(1))

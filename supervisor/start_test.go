@@ -253,6 +253,19 @@ func TestAScaleOfAStartThatFailsFailsWithIt(t *testing.T) {
 	})
 }
 
+func TestAClosedLoopStartsNothingMore(t *testing.T) {
+	scene(t, func(s *site) {
+		s.start(web(1))
+		s.loop.Close()
+		for _, cmd := range []Command{Put{Spec: web(2)}, StartApp{"web"}, ReloadApp{Name: "web"}, RestartApp{"web"}, ScaleApp{"web", 2}} {
+			if out := s.do(cmd); !errors.Is(out.Err, ErrEnded) {
+				t.Errorf("%T: %v", cmd, out.Err)
+			}
+		}
+		s.good(StopApp{"web"}, WasStopped)
+	})
+}
+
 func TestAnUnknownAppIsAnError(t *testing.T) {
 	scene(t, func(s *site) {
 		for _, cmd := range []Command{StartApp{"x"}, StopApp{"x"}, ReloadApp{Name: "x"}, ScaleApp{"x", 1}, ResetApp{"x"}} {

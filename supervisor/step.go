@@ -58,6 +58,7 @@ func (l *Loop) spawn(w *member) {
 		w.m.Policy.InferAfter = w.gen.spec.MinUptime
 	}
 	l.spawns[w.id] = spawn{w, w.m.Inc}
+	l.noteSpawn(w)
 	w.app.holding = true
 	l.world.Spawn(SpawnOrder{
 		ID: w.id, App: w.app.name, Slot: w.slot, Gen: w.gen.n, Inc: w.m.Inc,
@@ -95,7 +96,7 @@ func (l *Loop) shed(w *member) {
 func (l *Loop) moved(w *member, before state.State, e worker.Event) {
 	after := w.m.State
 	switch {
-	case e.Kind == worker.Spawned && after == state.Starting:
+	case e.Kind == worker.Spawned && (after == state.Starting || after == state.Online):
 		l.tellWorker(w, state.WhatSpawned, "")
 	case e.Kind == worker.SoakTimer && after == state.Online:
 		l.tellWorker(w, state.WhatSoaked, "")

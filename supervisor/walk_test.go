@@ -219,6 +219,7 @@ func TestRandomCommandsOfManyClients(t *testing.T) {
 				s := &storm{site: site, rand: rand.New(rand.NewPCG(seed, 1))}
 				s.script(s.program)
 				s.prepares(s.prepare)
+				s.slow(time.Duration(s.pick(3)) * second)
 				var done sync.WaitGroup
 				for range clients {
 					done.Add(1)
