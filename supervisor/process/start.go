@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -98,9 +99,9 @@ func (c *Child) fork(spec *Spec, shimEnd int) error {
 		Files: files,
 		Sys:   &syscall.SysProcAttr{PidFD: &c.pidfd},
 	})
-	if err == syscall.EBADF {
-		// The descriptors are open; their copies on the way have numbers above
-		// all of them, which dup3(2) calls so when the limit is below.
+	if err == syscall.EBADF && allOpen(files) {
+		// Their copies on the way have numbers above all of them, which dup3(2)
+		// calls bad when the limit is below.
 		err = syscall.EMFILE
 	}
 	if err != nil {
@@ -121,6 +122,13 @@ func (c *Child) fork(spec *Spec, shimEnd int) error {
 	}
 	c.pidFile = os.NewFile(uintptr(c.pidfd), "pidfd")
 	return nil
+}
+
+func allOpen(files []uintptr) bool {
+	return !slices.ContainsFunc(files, func(fd uintptr) bool {
+		_, err := unix.FcntlInt(fd, unix.F_GETFD, 0)
+		return err != nil
+	})
 }
 
 // order is what the shim is told.
