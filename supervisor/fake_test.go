@@ -70,6 +70,7 @@ type retain struct {
 	app      string
 	declared []state.Listen
 	ids      []uint64
+	spawned  int // before it
 }
 
 func newFake(t *testing.T, loop *Loop) *fake {
@@ -271,7 +272,7 @@ func (f *fake) Retain(app string, declared []state.Listen, ids []uint64) {
 	for _, id := range ids {
 		f.known(id, "retain the sockets of")
 	}
-	f.retained = append(f.retained, retain{app, declared, ids})
+	f.retained = append(f.retained, retain{app, declared, ids, len(f.spawned)})
 }
 
 func (f *fake) Release(app string) {

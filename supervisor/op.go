@@ -74,6 +74,7 @@ func (l *Loop) settle(a *app) {
 		l.world.Release(a.name)
 	}
 	if a.untidy && a.roll == nil && a.starting == nil && a.steady() {
+		a.untidy = false
 		l.retain(a)
 	}
 	l.checkOps(a)

@@ -246,6 +246,32 @@ func TestAForkThatBecomesAClusterStopsFirstToo(t *testing.T) {
 	})
 }
 
+func TestAClusterThatBecomesAForkHasItsSocketsClosedFirst(t *testing.T) {
+	scene(t, func(s *site) {
+		s.run(on(front))
+		s.start(silent(1))
+		s.run(program{})
+		fork := silent(1)
+		fork.Mode = state.Fork
+		s.good(Put{Spec: fork}, Reloaded)
+		if first := s.saw().retained[0]; first.spawned != 1 || len(first.ids) != 0 {
+			t.Errorf("%+v", first)
+		}
+		// And back: the fork comes again when the cluster fails.
+		s.run(program{listens: []string{front}, lives: second, code: 1}, program{})
+		soaks := 5 * second
+		cluster := silent(1)
+		cluster.Soak = &soaks
+		s.bad(s.do(Put{Spec: cluster}), state.RolledBack)
+		if r := s.saw().retained; r[len(r)-2].spawned != 3 || len(r[len(r)-2].ids) != 0 {
+			t.Errorf("%+v", r)
+		}
+		if s.saw().atOnce != 1 {
+			t.Errorf("%d at once", s.saw().atOnce)
+		}
+	})
+}
+
 func TestForceTakesATimeoutForReady(t *testing.T) {
 	scene(t, func(s *site) {
 		spec := web(1)
