@@ -1,7 +1,8 @@
 // Command hostile is a worker for tests that does to its supervisor what a worker
 // may do, well or badly. Its first argument is the behaviour:
 //
-//	calm      says ready, prints a line on each stream for every SIGUSR2
+//	calm      says ready, prints a line on each stream for every SIGUSR2, bye at its end
+//	late      says ready at the first SIGUSR2
 //	lines N   prints N numbered lines, says ready
 //	flood     says ready, then writes lines as fast as it can
 //	channels  writes garbage into every ready channel as fast as it can
@@ -33,6 +34,10 @@ func main() {
 	}
 	switch os.Args[1] {
 	case "calm":
+		ready()
+	case "late":
+		fmt.Println("late")
+		<-poke
 		ready()
 	case "lines":
 		for n := range number() {
@@ -69,6 +74,7 @@ func main() {
 	for n := 1; ; n++ {
 		select {
 		case <-stop:
+			fmt.Println("bye")
 			return
 		case <-poke:
 			fmt.Printf("out %d\n", n)
