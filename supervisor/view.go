@@ -58,6 +58,7 @@ func (w *member) seen() rollout.Worker {
 		Key: w.key, Slot: w.slot, Gen: w.gen.n, New: w.fresh,
 		Online: s == state.Online && !going,
 		Soaked: s == state.Online && w.m.Soaked,
+		Proven: w.fresh && !w.m.Trial,
 		Going:  going,
 		Seat:   w.up(),
 		Failed: w.m.Failed || s == state.Errored,

@@ -77,13 +77,14 @@ func (p *planner) restoreUntouched(s *slot) bool {
 
 // restoreReplaced is a slot whose incumbent is gone or going. With surge, what ran
 // starts beside the successor; without, the successor leaves first, or stays if the
-// other slots don't allow that.
+// other slots don't allow that. One that stays and crashes is the policy's: nobody
+// waits for the end of its crash loop.
 func (p *planner) restoreReplaced(s *slot) bool {
 	switch {
 	case p.wantsBack(s):
 		return false
 	case !p.returns() || slices.Contains(p.rec.Kept, s.n):
-		return s.succeeded()
+		return s.succeeded() || s.new.Proven
 	case !s.new.Online || p.mayEmpty():
 		p.retireNew(s)
 		return false

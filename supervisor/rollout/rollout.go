@@ -76,6 +76,7 @@ type Worker struct {
 	New    bool // spawned by this rollout, going forward (not a rollback's)
 	Online bool // ready and not told to leave
 	Soaked bool // online, and for as long as it must be
+	Proven bool // has soaked once, so that the policy restarts it from then on
 	Going  bool // told to leave, not gone yet
 	Seat   bool // a process exists or a restart is scheduled (also while Going)
 	// Failed, of a New worker: it ended, or timed out, before it had soaked, or gave

@@ -110,7 +110,7 @@ func (w *world) byKey(key uint64) *body {
 
 func (w *world) ready(b *body) { b.Online, b.Failed = true, b.Failed && b.New }
 
-func (w *world) soak(b *body) { b.Online, b.Soaked, b.soaked = true, true, true }
+func (w *world) soak(b *body) { b.Online, b.Soaked, b.Proven, b.soaked = true, true, true, true }
 
 // fail ends a process: a trial has failed, others wait for their restart.
 func (w *world) fail(b *body) {
@@ -145,7 +145,7 @@ func (w *world) scale(n int) {
 // begin starts a rollout, superseding the one that runs.
 func (w *world) begin(rec Record) {
 	for _, b := range w.bodies {
-		b.New, b.back, b.Failed, b.soaked = false, false, false, true
+		b.New, b.back, b.Failed, b.Proven, b.soaked = false, false, false, true, true
 	}
 	w.untouched = nil
 	rec.Phase = Progressing
