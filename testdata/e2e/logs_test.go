@@ -58,6 +58,7 @@ func TestLastLines(t *testing.T) {
 	s := newSupervisor(t)
 	s.ecosystem(behaves(t, "web", "lines 100"), behaves(t, "quiet", "calm"))
 	s.must("start")
+	s.follow("web", "0000099").wait() // a pipe is on the way
 	out := s.must("logs", "-n", "2").stdout
 	if want := "web:0 | line 0000098 of a worker that has much to say\nweb:0 | line 0000099 of a worker that has much to say\n"; out != want {
 		t.Errorf("%q", out)

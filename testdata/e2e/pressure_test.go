@@ -98,6 +98,7 @@ func TestALogFloodDelaysNobody(t *testing.T) {
 		unharmed()
 	}
 	s.must("reload", "calm")
+	s.follow("loud", "says nothing").wait()
 	out := s.must("logs", "loud", "-n", "5", "--out")
 	if lines := strings.Split(strings.TrimSpace(out.stdout), "\n"); len(lines) != 10 || !strings.Contains(lines[0], "says nothing at all") {
 		t.Errorf("logs: %q", out.stdout)
@@ -199,6 +200,7 @@ func TestUserUmaskNiceAndLimits(t *testing.T) {
 	os.WriteFile(filepath.Join(s.dir, "own"), data, 0o755)
 	s.ecosystem("name: self\nscript: ./own\nargs: self\nwait_ready: true\nlisten_timeout: 60s\nuser: nobody\numask: \"027\"\nnice: 5\nlimits: {nofile: 123}")
 	s.must("start")
+	s.follow("self", "nofile").wait()
 	out := s.must("logs", "self", "--out", "-n", "1").stdout
 	for _, want := range []string{fmt.Sprintf("uid %d ", nobody), "umask 027", "nice 5", "nofile 123", "user nobody"} {
 		if !strings.Contains(out, want) {
