@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"supervisor/supervisor"
 	"supervisor/supervisor/control"
@@ -292,5 +293,30 @@ func (b *backend) History(ctx context.Context, name string, n int) ([]json.RawMe
 		}
 		all = append(all, receipts...)
 	}
-	return all, nil
+	return newest(all, n), nil
+}
+
+// newest are the last n receipts of several apps by the time at which they began,
+// oldest first; all of them for n 0.
+func newest(receipts []json.RawMessage, n int) []json.RawMessage {
+	type dated struct {
+		began time.Time
+		raw   json.RawMessage
+	}
+	all := make([]dated, 0, len(receipts))
+	for _, raw := range receipts {
+		var r state.Receipt
+		if json.Unmarshal(raw, &r) == nil {
+			all = append(all, dated{r.StartedAt, raw})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b dated) int { return a.began.Compare(b.began) })
+	if n > 0 {
+		all = all[max(0, len(all)-n):]
+	}
+	last := make([]json.RawMessage, 0, len(all))
+	for _, d := range all {
+		last = append(last, d.raw)
+	}
+	return last
 }

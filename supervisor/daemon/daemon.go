@@ -45,7 +45,9 @@ const (
 // stop that was asked for, 1 when it could not begin, 2 when Request's file could
 // not be used.
 func Main(o Options) int {
-	d := &daemon{Options: o, home: home(o.Home), log: log.New(o.Stderr, "", log.LstdFlags|log.LUTC)}
+	own := newLogWriter(o.Stderr)
+	defer own.end()
+	d := &daemon{Options: o, home: home(o.Home), log: log.New(own, "", log.LstdFlags|log.LUTC)}
 	if o.Foreground {
 		d.log.SetPrefix("supervisor: ")
 		d.log.SetFlags(log.Lmsgprefix)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -102,4 +103,50 @@ func TestOneThatIgnoresItsSignalIsKilledWithItsGroup(t *testing.T) {
 		t.Errorf("processes: %v", got)
 	}
 	i.kill()
+}
+
+// A terminal that is held, or a pipe that nobody reads, delays nobody.
+func TestALogThatNobodyTakes(t *testing.T) {
+	leaktight(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd := int(w.Fd()) // blocking from here on, as a terminal is
+	if err := unix.SetNonblock(fd, true); err != nil {
+		t.Fatal(err)
+	}
+	for err = nil; err == nil; { // to the brim
+		_, err = unix.Write(fd, make([]byte, 4096))
+	}
+	unix.SetNonblock(fd, false)
+	i := begin(t, Options{Stderr: w})
+	for range 2 * logQueue {
+		unix.Kill(os.Getpid(), unix.SIGUSR2) // which is logged
+		i.list()
+	}
+	i.must(state.Request{Verb: state.VerbStart, File: i.yaml(two(t)...)})
+	i.kill()
+	r.Close() // ends who writes
+	w.Close()
+}
+
+func TestTheLogTellsWhatItLost(t *testing.T) {
+	leaktight(t)
+	r, w := io.Pipe()
+	l := newLogWriter(w)
+	for range logQueue + 20 { // one is being written
+		fmt.Fprintln(l, "a line")
+	}
+	got := make(chan string)
+	go func() { // ends with the pipe
+		data, _ := io.ReadAll(r)
+		got <- string(data)
+	}()
+	fmt.Fprintln(l, "more")
+	l.end()
+	w.Close()
+	if text := <-got; !strings.Contains(text, "lines of this log are lost") {
+		t.Errorf("%s", text)
+	}
 }

@@ -106,7 +106,9 @@ func launch(t *testing.T, home string, o Options) (*instance, string) {
 	}
 	defer r.Close()
 	o.Home, o.Version, o.Ready = home, "test", w
-	o.Stderr = out
+	if o.Stderr == nil {
+		o.Stderr = out
+	}
 	go func() { i.code <- Main(o) }() // ends with the daemon
 	line, err := bufio.NewReader(r).ReadString('\n')
 	if err != nil {

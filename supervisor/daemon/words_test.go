@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -135,6 +137,27 @@ func TestOverridesStayUntilOthersAreGiven(t *testing.T) {
 	}
 	if o := f.merged("/other", state.Request{}); o.name() != "" {
 		t.Error("another file has the overrides")
+	}
+}
+
+func TestTheHistoryOfAllIsInTheOrderOfTime(t *testing.T) {
+	receipt := func(name, at string) json.RawMessage {
+		return json.RawMessage(fmt.Sprintf(`{"name":%q,"started_at":%q}`, name, at))
+	}
+	all := []json.RawMessage{
+		receipt("a", "2026-01-01T00:00:01Z"), receipt("a", "2026-01-01T00:00:04Z"), json.RawMessage("torn"),
+		receipt("b", "2026-01-01T00:00:02Z"), receipt("b", "2026-01-01T00:00:03Z"),
+	}
+	for n, want := range map[int]string{0: "abba", 1: "a", 2: "ba", 9: "abba"} {
+		got := ""
+		for _, raw := range newest(all, n) {
+			var r state.Receipt
+			json.Unmarshal(raw, &r)
+			got += r.Name
+		}
+		if got != want {
+			t.Errorf("the last %d: %s, want %s", n, got, want)
+		}
 	}
 }
 
