@@ -27,7 +27,7 @@ func TestAbruptServerLosesOnlyWhatIsInFlight(t *testing.T) {
 			s.ecosystem("name: web\ninstances: 2\n" + keys(t, s, port))
 			s.must("start", "ecosystem.yaml")
 			cfg := on(port)
-			cfg.Path = "/slow?ms=100" // so that something is in flight at every instant
+			cfg.Path = "/slow?ms=300" // in flight at every instant, and few begin or end while it is counted
 			cut, replaced := 0, 0
 			result := lossy(t, cfg, func(*load.Load) {
 				for range 3 {

@@ -74,8 +74,8 @@ sys.exit("no module named site")
 `
 
 func badReleases() []badRelease {
-	// The default soak is min_uptime, which on the first start stands for readiness too.
-	unready := strings.Replace(nodeKeys, "wait_ready: true\n", "soak: 1s\nmin_uptime: 5s\n", 1)
+	// Long enough for a busy machine: a worker that it has kept from failing has soaked.
+	unready := strings.Replace(nodeKeys, "wait_ready: true\n", "soak: 5s\nmin_uptime: 5s\n", 1)
 	goKeys := "name: web\nscript: SERVER\ninstances: 2\nwait_ready: true\nenv: {PORT: PORT, MODE: serve}"
 	node := []string{"node"}
 	return []badRelease{
@@ -90,7 +90,7 @@ func badReleases() []badRelease {
 		{name: "listens and exits", tools: node, keys: unready, good: release("node/ready.js"), spoil: newRelease("node/listen-exit.js"),
 			code: 1, says: []string{"cannot reach the queue, giving up", "within its soak"}, accepts: true},
 		{name: "listens, accepts nothing and exits", tools: []string{"python3"}, good: func(_ *testing.T, s *supervisor) { s.copy("web.py", workers.Path("python/http_server.py")) },
-			keys:  "name: web\nscript: web.py\ninterpreter: PYTHON\ninstances: 2\nsoak: 1s\nmin_uptime: 25s\nlisten_timeout: 30s\nenv: {PORT: PORT, PYTHONPATH: MODULES}",
+			keys:  "name: web\nscript: web.py\ninterpreter: PYTHON\ninstances: 2\nsoak: 5s\nmin_uptime: 25s\nlisten_timeout: 30s\nenv: {PORT: PORT, PYTHONPATH: MODULES}",
 			spoil: func(_ *testing.T, s *supervisor, _ string) { s.write("web.py", brokenMaster) },
 			code:  1, says: []string{"no module named site", "within its soak"}},
 		{name: "exits within soak", keys: goKeys + "\nsoak: 3s", spoil: change("MODE: serve", "MODE: exit-after"),
@@ -206,6 +206,42 @@ func TestBadReleaseOfOneSlotSaysWhatRuns(t *testing.T) {
 			}
 		}
 		// The next good release makes it one again.
+		s.copy("app.js", workers.Path("node/ready.js"))
+		s.complete("web")
+	})
+}
+
+// A slot that was replaced and whose worker then falls into a crash loop is left to
+// the restart policy: the reload, which another slot has failed, ends.
+func TestFailedReloadDoesNotWaitForACrashLoop(t *testing.T) {
+	t.Parallel()
+	need(t, "node")
+	s := newSupervisor(t)
+	port := freePort(t)
+	s.copy("app.js", workers.Path("node/ready.js"))
+	s.ecosystem(strings.ReplaceAll(nodeKeys, ": PORT", fmt.Sprintf(": %d", port)) + "\nsoak: 300ms\nmin_uptime: 1h")
+	s.must("start", "ecosystem.yaml")
+	lossy(t, on(port), func(*load.Load) {
+		before := s.pids("web")
+		s.write("app.js", fmt.Sprintf(`
+const fs = require('fs')
+if (process.env.NODE_APP_INSTANCE === '0') {
+  if (fs.existsSync('boots')) fs.writeFileSync('again', '')
+  fs.appendFileSync('boots', 'x')
+  setTimeout(() => process.exit(1), fs.existsSync('again') ? 10 : 1000)
+} else {
+  setInterval(() => { if (fs.existsSync('again')) throw new Error('slot 1 has no database') }, 5)
+}
+if (process.env.NODE_APP_INSTANCE === '0') require(%q)
+`, workers.Path("node/ready.js")))
+		receipt, code := s.reload("web")
+		if code != 1 || receipt.Result != state.Failed {
+			t.Errorf("exit %d, %s: %s", code, receipt.Result, receipt.Reason)
+		}
+		after := s.app("web")
+		if after.Workers[1].PID != before[1] || after.Restarts >= 15 {
+			t.Errorf("pids %v, now %v; the reload ended after %d restarts", before, s.pids("web"), after.Restarts)
+		}
 		s.copy("app.js", workers.Path("node/ready.js"))
 		s.complete("web")
 	})
