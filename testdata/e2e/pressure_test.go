@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -320,4 +321,59 @@ func (r *reader) end(sig os.Signal) int {
 	}
 	r.cmd.Wait()
 	return r.cmd.ProcessState.ExitCode()
+}
+
+// kill -9 of the daemon in the middle of a reload: the next one ends both generations
+// and runs one.
+func TestADaemonThatWasKilledInAReload(t *testing.T) {
+	t.Parallel()
+	for _, instant := range []string{state.WhatSpawned, state.WhatReady, state.WhatDraining, state.WhatGone} {
+		t.Run(instant, func(t *testing.T) {
+			s := newSupervisor(t)
+			s.ecosystem(behaves(t, "web", "calm", "instances: 2"))
+			s.must("start")
+			daemon := s.list().Daemon.PID
+			events := s.events()
+			reload := s.command("reload", "web")
+			var said strings.Builder
+			reload.Stderr = &said
+			if err := reload.Start(); err != nil {
+				t.Fatal(err)
+			}
+			events.until(instant, func(e state.Event) bool { return e.App == "web" && e.What == instant })
+			s.slay(daemon)
+			reload.Wait()
+			switch code := reload.ProcessState.ExitCode(); {
+			case code == 0: // it was over by then
+			case code != 1 || !strings.Contains(said.String(), "went away"):
+				t.Errorf("the reload: exit %d: %s", code, said.String())
+			}
+			s.must("start")
+			if got := s.processes(); len(got) != 3 {
+				t.Errorf("want the daemon and two workers: %v", got)
+			}
+			if app := s.app("web"); app.Status != "online" || len(app.Workers) != 2 {
+				t.Errorf("%+v", app)
+			}
+		})
+	}
+}
+
+// SIGHUP is a reload of all.
+func TestSighupReloads(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	s.ecosystem(behaves(t, "web", "calm", "instances: 2"))
+	s.must("start")
+	before := s.pids("web")
+	events := s.events()
+	unix.Kill(s.list().Daemon.PID, unix.SIGHUP)
+	e := events.until("the end of the reload", func(e state.Event) bool { return e.Receipt != nil })
+	if after := s.pids("web"); e.Receipt.Result != state.Complete || slices.ContainsFunc(after, func(pid int) bool { return slices.Contains(before, pid) }) {
+		t.Errorf("%s: pids %v became %v", e.Receipt.Result, before, after)
+	}
+	unix.Kill(s.list().Daemon.PID, unix.SIGUSR2) // which is not supported yet, and no harm
+	if now := s.pids("web"); !slices.Equal(now, []int{e.Receipt.Workers[0].NewPID, e.Receipt.Workers[1].NewPID}) {
+		t.Errorf("after SIGUSR2: %v", now)
+	}
 }
