@@ -19,7 +19,7 @@ func startExpressAPI(t *testing.T) *system {
 	s := open(t, "express-api")
 	s.must("start")
 	// It has no ready message, so a slow first start counts as one that never listens.
-	s.until("express-api", "listening on")
+	s.until("express-api", "listening on", 1)
 	return s
 }
 
@@ -47,7 +47,7 @@ func TestExpressAPIFinishesWhatIsInFlight(t *testing.T) {
 	s := startExpressAPI(t)
 	l := load.Run(t.Context(), load.Config{Address: s.address(apiPort), Path: "/wait/3000", Clients: 4})
 	defer l.Stop()
-	s.until("express-api", "waiting 3000 ms")
+	s.until("express-api", "waiting 3000 ms", 1)
 	s.clean("express-api")
 	if result := l.Stop(); result.Failed > 0 {
 		t.Errorf("lost: %v", result)
@@ -62,10 +62,10 @@ func TestExpressAPICutsWhatOutlivesItsTimeout(t *testing.T) {
 		return strings.Replace(text, "SHUTDOWN_TIMEOUT: 5000", "SHUTDOWN_TIMEOUT: 1000", 1)
 	})
 	s.must("start")
-	s.until("express-api", "listening on")
+	s.until("express-api", "listening on", 1)
 	l := load.Run(t.Context(), load.Config{Address: s.address(apiPort), Path: "/wait/50000", Clients: 1, Timeout: guard})
 	defer l.Stop()
-	s.until("express-api", "waiting 50000 ms")
+	s.until("express-api", "waiting 50000 ms", 1)
 	var codes []int
 	for _, w := range s.reload("express-api").Workers {
 		if w.Killed || w.ExitCode == nil {

@@ -85,9 +85,10 @@ func TestKeepaliveFinishesWhatIsInFlight(t *testing.T) {
 	s := open(t, "keepalive")
 	s.start("mysql", "redis", "web")
 	for _, keepAlive := range []bool{false, true} {
+		waiting := s.logged("web", "waiting 2000 ms")
 		l := load.Run(t.Context(), load.Config{Address: s.address(webPort), Path: "/wait/2000", Clients: 4, KeepAlive: keepAlive})
 		defer l.Stop()
-		s.until("web", "waiting 2000 ms")
+		s.until("web", "waiting 2000 ms", waiting+1)
 		s.clean("web")
 		if result := l.Stop(); result.Failed > 0 {
 			t.Errorf("lost: %v", result)
@@ -111,7 +112,7 @@ func TestKeepaliveWaitsForItsStores(t *testing.T) {
 		code, _ := s.run("start", "web")
 		started <- code
 	}()
-	s.until("web", fmt.Sprintf("cannot connect to port %d", s.ports[redisPort]))
+	s.until("web", fmt.Sprintf("cannot connect to port %d", s.ports[redisPort]), 1)
 	s.must("start", "redis")
 	if code := <-started; code != 0 {
 		t.Errorf("start: exit %d", code)

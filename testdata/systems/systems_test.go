@@ -36,6 +36,8 @@ const (
 	flowing = 50
 	// reloads of each system under load.
 	reloads = 3
+	// logLines of each log are looked at for what was said already.
+	logLines = 1000
 )
 
 // binary is the supervisor, built once.
@@ -216,17 +218,22 @@ func (s *system) logged(app, text string) (n int) {
 	return n
 }
 
-// until waits for a line of an app's log that contains a text.
-func (s *system) until(app, text string) {
+// until waits for the n-th line of an app's log that contains a text.
+func (s *system) until(app, text string, n int) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), guard)
 	defer cancel()
 	// What was written before the daemon heard us is among the last lines.
-	query := control.LogQuery{Names: []string{app}, N: 100, Follow: true}
+	query := control.LogQuery{Names: []string{app}, N: logLines, Follow: true}
 	client := control.Dial(filepath.Join(s.home, "supervisor.sock"))
-	err := client.Logs(ctx, query, func(l control.LogLine) bool { return !strings.Contains(l.Text, text) })
+	err := client.Logs(ctx, query, func(l control.LogLine) bool {
+		if strings.Contains(l.Text, text) {
+			n--
+		}
+		return n > 0
+	})
 	if err != nil {
-		s.t.Fatalf("%s did not say %q: %v", app, text, err)
+		s.t.Fatalf("%s did not say %q, %d are missing: %v", app, text, n, err)
 	}
 }
 
