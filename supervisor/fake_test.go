@@ -266,7 +266,7 @@ func (f *fake) Forget(id uint64) {
 	f.forgotten = append(f.forgotten, id)
 }
 
-func (f *fake) Retain(app string, declared []state.Listen, ids []uint64) {
+func (f *fake) Retain(app string, declared []state.Listen, ids []uint64, _ []int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, id := range ids {

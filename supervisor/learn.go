@@ -131,6 +131,7 @@ func (l *Loop) learnNote(f Noted) *app {
 		ev := workerEvent(s.w)
 		ev.Kind, ev.Text = state.EventNote, f.Text
 		l.publish(ev)
+		s.w.app.note(f.Text)
 		return s.w.app
 	}
 	l.publish(state.Event{Kind: state.EventNote, App: f.App, Text: f.Text})

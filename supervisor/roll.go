@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -287,8 +288,10 @@ func (a *app) steady() bool {
 	})
 }
 
-// retain closes the sockets that nobody declares or listens on.
+// retain closes the sockets that nobody declares or listens on, and forgets the
+// generations that nobody needs.
 func (l *Loop) retain(a *app) {
+	a.prune()
 	var ids []uint64
 	declared := slices.Clone(a.spec.Listen)
 	for _, w := range a.members {
@@ -297,7 +300,7 @@ func (l *Loop) retain(a *app) {
 			declared = append(declared, w.gen.spec.Listen...)
 		}
 	}
-	l.world.Retain(a.name, declared, ids)
+	l.world.Retain(a.name, declared, ids, slices.Sorted(maps.Keys(a.gens)))
 }
 
 func (l *Loop) keep(a *app, receipt state.Receipt) {

@@ -25,8 +25,9 @@ type World interface {
 	// Forget drops what is kept about a spawn whose group is gone.
 	Forget(id uint64)
 	// Retain closes the sockets of an app that are neither declared nor listened on by
-	// one of these spawns; Release closes them all.
-	Retain(app string, declared []state.Listen, ids []uint64)
+	// one of these spawns, and drops what was prepared for other generations than gens;
+	// Release lets go of everything.
+	Retain(app string, declared []state.Listen, ids []uint64, gens []int)
 	Release(app string)
 	// Drops reads the accept-queue drops of an app's listeners. Answer: Dropped.
 	Drops(app string)

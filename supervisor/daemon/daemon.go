@@ -125,7 +125,7 @@ func (d *daemon) begin() (err error) {
 		records: records, history: history.Dir(d.home.path("history")), boot: boot,
 		apps: map[string]*lane{}, attendants: map[uint64]*attendant{},
 	}
-	w.clearBuilds("") // of an earlier daemon
+	w.clearBuilds("", nil) // of an earlier daemon
 	if w.logs, err = logs.New(logs.Config{Facts: w.wrote}); err != nil {
 		return fmt.Errorf("cannot capture logs: %w", err)
 	}

@@ -179,12 +179,12 @@ func TestNamesOfBuilds(t *testing.T) {
 		app string
 		gen int
 	}{{"web", 1}, {"web-1", 12}, {"a/b", 3}} {
-		if app, ok := buildOf(buildName(c.app, c.gen)); !ok || app != safeName(c.app) {
-			t.Errorf("%s, %d: %q, %v", c.app, c.gen, app, ok)
+		if app, gen, ok := buildOf(buildName(c.app, c.gen)); !ok || app != safeName(c.app) || gen != c.gen {
+			t.Errorf("%s, %d: %q, %d, %v", c.app, c.gen, app, gen, ok)
 		}
 	}
 	for _, name := range []string{"web", "web-", "web-x", "preload.js"} {
-		if app, ok := buildOf(name); ok {
+		if app, _, ok := buildOf(name); ok {
 			t.Errorf("%s is taken for one of %s", name, app)
 		}
 	}
@@ -214,6 +214,13 @@ func TestABuildEndsWithTheDaemonAndLeavesNoFile(t *testing.T) {
 	i.must(state.Request{Verb: state.VerbStart, Names: []string{"main"}})
 	if got := run(); len(got) != 1 || filepath.Base(got[0]) != "main-2" {
 		t.Errorf("built: %v", got)
+	}
+	for range 2 {
+		i.must(state.Request{Verb: state.VerbReload, Names: []string{"main"}})
+	}
+	i.must(state.Request{Verb: state.VerbScale, Names: []string{"main"}, Count: "2"})
+	if got := run(); len(got) != 1 || filepath.Base(got[0]) != "main-4" {
+		t.Errorf("after two reloads: %v", got)
 	}
 	i.must(state.Request{Verb: state.VerbDelete})
 	i.kill()

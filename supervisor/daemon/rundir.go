@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -44,13 +45,14 @@ func (w *world) sharedRunDir() string {
 }
 
 // clearBuilds removes the programs that were built for an app, of every app for "",
-// when none of them runs.
-func (w *world) clearBuilds(app string) {
+// but those of some generations.
+func (w *world) clearBuilds(app string, keep []int) {
 	shared := w.sharedRunDir()
 	for _, dir := range []string{w.home.path("run"), shared} {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
-			if name, ok := buildOf(e.Name()); ok && (app == "" || name == safeName(app)) {
+			name, gen, ok := buildOf(e.Name())
+			if ok && (app == "" || name == safeName(app)) && !slices.Contains(keep, gen) {
 				os.Remove(filepath.Join(dir, e.Name()))
 			}
 		}
@@ -62,11 +64,11 @@ func (w *world) clearBuilds(app string) {
 func buildName(app string, gen int) string { return fmt.Sprintf("%s-%d", safeName(app), gen) }
 
 // buildOf is buildName backwards: the app as safeName writes it.
-func buildOf(file string) (app string, ok bool) {
+func buildOf(file string) (app string, gen int, ok bool) {
 	i := strings.LastIndexByte(file, '-')
 	if i < 0 {
-		return "", false
+		return "", 0, false
 	}
-	_, err := strconv.ParseUint(file[i+1:], 10, 64)
-	return file[:i], err == nil
+	gen, err := strconv.Atoi(file[i+1:])
+	return file[:i], gen, err == nil
 }

@@ -88,6 +88,11 @@ func (w *world) Spawn(o supervisor.SpawnOrder) {
 	w.mu.Lock()
 	w.attendants[o.ID] = p
 	w.mu.Unlock()
+	if o.Spec.Mode == state.Fork { // the sockets of a cluster before it are closed first
+		closed := make(chan struct{})
+		w.app(o.App).push(func() { close(closed) })
+		p.push(func() { <-closed })
+	}
 	p.push(p.start)
 }
 
@@ -121,9 +126,13 @@ func (w *world) Forget(id uint64) {
 	w.logs.Forget(id)
 }
 
-// Retain closes the sockets that nobody needs after a rollout.
-func (w *world) Retain(app string, listen []state.Listen, ids []uint64) {
-	w.app(app).push(func() { w.table.Retain(app, declared(listen), ids) })
+// Retain closes the sockets that nobody needs after a rollout, and removes what was
+// built for generations that are no more.
+func (w *world) Retain(app string, listen []state.Listen, ids []uint64, gens []int) {
+	w.app(app).push(func() {
+		w.table.Retain(app, declared(listen), ids)
+		w.clearBuilds(app, gens)
+	})
 }
 
 // Release closes all sockets of an app, and removes what was built for it: nothing
@@ -131,7 +140,7 @@ func (w *world) Retain(app string, listen []state.Listen, ids []uint64) {
 func (w *world) Release(app string) {
 	w.app(app).push(func() {
 		w.table.Release(app)
-		w.clearBuilds(app)
+		w.clearBuilds(app, nil)
 	})
 }
 
