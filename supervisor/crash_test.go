@@ -167,7 +167,7 @@ func TestACrashDuringAReloadIsRestartedInItsOwnGeneration(t *testing.T) {
 		s.crash(1, 9, 0)
 		s.sleep(second)
 		s.status(state.AppReloading, "0/1 online", "0/2 launching", "1/1 online")
-		s.bad(<-reload, state.RolledBack)
+		s.bad(<-reload, "rolled back")
 		s.status(state.AppOnline, "0/1 online", "1/1 online")
 	})
 }

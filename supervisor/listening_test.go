@@ -42,7 +42,7 @@ func TestListeningOnAnotherAddressIsNotReadiness(t *testing.T) {
 		s.run(on(front))
 		s.start(silent(1))
 		s.run(on(other))
-		s.bad(s.do(release(silent(1))), "not ready: it has not listened within 10s", state.RolledBack)
+		s.bad(s.do(release(silent(1))), "not ready: it has not listened within 10s", "rolled back")
 		s.status(state.AppOnline, "0/1 online")
 	})
 }

@@ -181,7 +181,7 @@ func TestAScaleDuringAReloadThatFailsHolds(t *testing.T) {
 		reload := s.ask(release(changed))
 		s.sleep(500 * ms)
 		scale := s.ask(ScaleApp{"web", 3})
-		s.bad(<-reload, state.RolledBack)
+		s.bad(<-reload, "rolled back")
 		s.done(<-scale, Scaled)
 		s.status(state.AppOnline, "0/1 online", "1/1 online", "2/1 online")
 	})

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"supervisor/supervisor/rollout"
@@ -25,7 +26,7 @@ var verbs = [...]string{rollout.Reload: "reload", rollout.Restart: "restart"}
 type errNotComplete struct{ verb, app, result, reason string }
 
 func (e errNotComplete) Error() string {
-	return fmt.Sprintf("cannot %s %s: %s (%s)", e.verb, e.app, e.reason, e.result)
+	return fmt.Sprintf("cannot %s %s: %s (%s)", e.verb, e.app, e.reason, strings.ReplaceAll(e.result, "_", " "))
 }
 
 func (r *roll) row(slot int) *state.WorkerReceipt {

@@ -106,7 +106,7 @@ func TestABadReleaseTakesNobodyDown(t *testing.T) {
 					}
 				})
 				out := s.do(release(spec))
-				s.bad(out, "cannot reload web: slot 0: ", c.reason, "(rolled_back)")
+				s.bad(out, "cannot reload web: slot 0: ", c.reason, "(rolled back)")
 				s.status(state.AppOnline, "0/1 online", "1/1 online")
 				if !slices.Equal(old, s.pids()) {
 					t.Errorf("pids %v, then %v", old, s.pids())
@@ -144,7 +144,7 @@ func TestAGenerationThatCantBeHadReplacesNobody(t *testing.T) {
 		spec := web(2)
 		spec.Args = []string{"-new"}
 		out := s.do(release(spec))
-		s.bad(out, "cannot build main.go: exit status 1", state.RolledBack)
+		s.bad(out, "cannot build main.go: exit status 1", "rolled back")
 		if !slices.Equal(out.Details, []string{"syntax error"}) || !slices.Equal(old, s.pids()) {
 			t.Errorf("%+v", out)
 		}
@@ -222,7 +222,7 @@ func TestAForkStopsFirst(t *testing.T) {
 		changed.Args = []string{"-bad"}
 		s.run(program{lives: 10 * ms, code: 1}, program{})
 		out := s.do(release(changed))
-		s.bad(out, "slot 0", "(rolled_back)")
+		s.bad(out, "slot 0", "(rolled back)")
 		s.status(state.AppOnline, "0/2 online")
 		if s.saw().atOnce != 1 {
 			t.Errorf("%d at once", s.saw().atOnce)
@@ -262,7 +262,7 @@ func TestAClusterThatBecomesAForkHasItsSocketsClosedFirst(t *testing.T) {
 		soaks := 5 * second
 		cluster := silent(1)
 		cluster.Soak = &soaks
-		s.bad(s.do(Put{Spec: cluster}), state.RolledBack)
+		s.bad(s.do(Put{Spec: cluster}), "rolled back")
 		if r := s.saw().retained; r[len(r)-2].spawned != 3 || len(r[len(r)-2].ids) != 0 {
 			t.Errorf("%+v", r)
 		}
@@ -341,7 +341,7 @@ func TestSocketsAreKeptForAWorkerThatIsInItsBackoffAfterAFailedReload(t *testing
 		s.start(spec)
 		s.crash(0, 1, 0)
 		s.run(program{lives: 10 * ms, code: 1})
-		s.bad(s.do(release(spec)), state.RolledBack)
+		s.bad(s.do(release(spec)), "rolled back")
 		if len(s.saw().retained) > 0 {
 			s.t.Fatal("sockets closed that its restart will want")
 		}

@@ -117,7 +117,7 @@ func TestABadReleaseWithFewerInstancesScalesNothingDown(t *testing.T) {
 		s.start(web(3))
 		old := s.pids()
 		s.run(program{lives: 10 * ms, code: 1})
-		s.bad(s.do(release(web(1))), state.RolledBack)
+		s.bad(s.do(release(web(1))), "rolled back")
 		if !slices.Equal(old, s.pids()) {
 			t.Errorf("%v, then %v", old, s.pids())
 		}
@@ -135,7 +135,7 @@ func TestABadReleaseWithMoreInstancesLeavesTheirNumber(t *testing.T) {
 			}
 			return program{}
 		})
-		s.bad(s.do(release(web(3))), state.RolledBack)
+		s.bad(s.do(release(web(3))), "rolled back")
 		s.status(state.AppOnline, "0/1 online")
 		if !slices.Equal(old, s.pids()) {
 			t.Errorf("%v, then %v", old, s.pids())
