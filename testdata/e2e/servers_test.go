@@ -68,6 +68,10 @@ func sites() []site {
 	return []site{
 		{name: "go static", readyBy: "listening", keys: func(t *testing.T, _ *supervisor, port int) string {
 			return fmt.Sprintf("script: %s\nenv: {PORT: %d}\n", goServer(t), port) // and the default soak
+		}, loads: func(_ *supervisor, port int) []load.Config {
+			busy := on(port) // it answers Connection: close while it drains
+			busy.KeepAlive = true
+			return []load.Config{on(port), busy}
 		}},
 		{name: "go ready.Notify", readyBy: "READY_FD", keys: func(_ *testing.T, _ *supervisor, port int) string {
 			return fmt.Sprintf("script: %s\nwait_ready: true\nenv: {PORT: %d}\nlisten_timeout: 60s\n", sourcePath("readyserver"), port)
