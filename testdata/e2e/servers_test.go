@@ -56,6 +56,13 @@ func script(name, keys string) func(*testing.T, *supervisor, int) string {
 	}
 }
 
+// alsoBusy is for servers that answer Connection: close while they drain.
+func alsoBusy(_ *supervisor, port int) []load.Config {
+	busy := on(port)
+	busy.KeepAlive = true
+	return []load.Config{on(port), busy}
+}
+
 func sites() []site {
 	// On the first start, living for min_uptime stands for readiness, and an
 	// interpreter on a busy machine may take longer to listen.
@@ -68,14 +75,10 @@ func sites() []site {
 	return []site{
 		{name: "go static", readyBy: "listening", keys: func(t *testing.T, _ *supervisor, port int) string {
 			return fmt.Sprintf("script: %s\nenv: {PORT: %d}\n", goServer(t), port) // and the default soak
-		}, loads: func(_ *supervisor, port int) []load.Config {
-			busy := on(port) // it answers Connection: close while it drains
-			busy.KeepAlive = true
-			return []load.Config{on(port), busy}
-		}},
+		}, loads: alsoBusy},
 		{name: "go ready.Notify", readyBy: "READY_FD", keys: func(_ *testing.T, _ *supervisor, port int) string {
 			return fmt.Sprintf("script: %s\nwait_ready: true\nenv: {PORT: %d}\nlisten_timeout: 60s\n", sourcePath("readyserver"), port)
-		}},
+		}, loads: alsoBusy},
 		{name: "go LISTEN_FDS", readyBy: "READY_FD", keys: declared(func(t *testing.T) string {
 			return fmt.Sprintf("script: %s\nargs: -mode listenfds", goServer(t))
 		}, "wait_ready: true")},
