@@ -166,8 +166,11 @@ func (i *instance) must(req state.Request) state.Result {
 	return res
 }
 
-// env is the caller's: its mark is in every worker of this daemon.
-func (i *instance) env() []string { return append(os.Environ(), i.mark()) }
+// env is the caller's: its mark is in every worker of this daemon. A worker is this
+// binary, which under the race detector would wait a second before each exit.
+func (i *instance) env() []string {
+	return append(os.Environ(), i.mark(), "GORACE=atexit_sleep_ms=0")
+}
 
 func (i *instance) mark() string { return "TEST_DAEMON=" + i.home }
 
