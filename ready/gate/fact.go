@@ -12,6 +12,8 @@ const (
 	ReadyFD      Channel = "READY_FD"
 	NotifySocket Channel = "NOTIFY_SOCKET"
 	NodeIPC      Channel = "node ipc"
+
+	TableflipPipe Channel = "tableflip"
 )
 
 // Fact is what a worker said. The types below are all there are; each carries the worker's id.

@@ -4,6 +4,7 @@
 //	READY_FD       a pipe; a line that ends in a newline (as with s6)
 //	NOTIFY_SOCKET  sd_notify(3); a socket of the worker's own, the sender's credentials checked
 //	node ipc       process.send('ready') on NODE_CHANNEL_FD, one JSON value per line
+//	tableflip      a byte on the pipe of its parent, whom we play
 //
 // Invariants:
 //   - The gate opens once, by the first channel; the end of a channel never opens it.
@@ -42,6 +43,9 @@ type Config struct {
 	Notify bool // NOTIFY_SOCKET
 	Node   bool // NODE_CHANNEL_FD
 
+	// Tableflip excludes all others: its descriptors have fixed numbers.
+	Tableflip *Tableflip
+
 	// Allow tells whether a process may speak for the worker on NOTIFY_SOCKET: is it in the
 	// worker's process group? Compulsory with Notify. pid is 0 for one that our pid namespace
 	// doesn't show. It is called by a reader and must not block. The sender may be gone already,
@@ -52,7 +56,8 @@ type Config struct {
 // Child is what the worker's process inherits.
 type Child struct {
 	// Files are the worker's ends, close-on-exec here, to be placed in this order on consecutive
-	// descriptors. They belong to the Gates: CloseChild closes them.
+	// descriptors. They belong to the Gates: CloseChild closes them. With Tableflip the first is
+	// to be TableflipBase, and the listeners, which stay the caller's, come after ours.
 	Files []int
 
 	fixed  []string // variables without a number
@@ -68,8 +73,8 @@ func (c Child) Env(base int) []string {
 	return env
 }
 
-// Gates are one worker's channels. Start, Quiesce, Resume, Drain, CloseChild and Close are the
-// owner's, one at a time; Send is anybody's at any time.
+// Gates are one worker's channels. Start, Quiesce, Resume, Drain, Alone, CloseChild and Close are
+// the owner's, one at a time; Send is anybody's at any time.
 type Gates struct {
 	worker  uint64
 	facts   func(Fact)
@@ -79,6 +84,7 @@ type Gates struct {
 	stream  []*reader // those of readers that end with the worker's end
 	said    *notified // nil without Notify
 	out     *writer   // nil without Node
+	parent  *os.File  // tableflip: open as long as the worker's predecessor is there
 	closers []func() error
 }
 
@@ -98,11 +104,18 @@ func Open(cfg Config, facts func(Fact)) (*Gates, Child, error) {
 	if err == nil && cfg.Node {
 		err = g.openNode(&c)
 	}
+	if err == nil && cfg.Tableflip != nil {
+		if len(g.child) > 0 {
+			err = errors.New("cannot open tableflip's pipes: their numbers are fixed, and another channel was asked for")
+		} else {
+			err = g.openTableflip(&c, *cfg.Tableflip)
+		}
+	}
 	if err != nil {
 		g.Close()
 		return nil, Child{}, err
 	}
-	c.Files = append([]int(nil), g.child...)
+	c.Files = append(append([]int(nil), g.child...), c.Files...)
 	return g, c, nil
 }
 
@@ -258,6 +271,7 @@ func (g *Gates) Close() {
 		g.out.shut()
 	}
 	g.CloseChild()
+	g.Alone()
 	for _, c := range g.closers {
 		c()
 	}
