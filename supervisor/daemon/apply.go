@@ -39,7 +39,7 @@ func (b *backend) startScript(ctx context.Context, req state.Request) state.Resu
 		CPUs: usableCPUs(), Disk: disk(), Path: lookEnv(req.Env, "PATH"),
 	})
 	if err != nil {
-		return failure(state.ExitUsage, "cannot start %s: %v", req.Script.Path, err)
+		return failure(state.ExitUsage, "%v", err) // it names the script
 	}
 	apps, failed := b.chosen(ctx, nil)
 	if failed != nil {

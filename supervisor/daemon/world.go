@@ -34,6 +34,8 @@ type world struct {
 	boot    string
 	touched func() // something happens
 
+	refused listener.Refused // the last that was told; the table's goroutine has it
+
 	mu         sync.Mutex
 	apps       map[string]*lane
 	attendants map[uint64]*attendant
@@ -182,6 +184,10 @@ func (w *world) heard(f listener.Fact) {
 	case listener.Listening:
 		w.tell(supervisor.Listening{ID: f.Worker, PID: f.PID, Addr: f.Addr})
 	case listener.Refused:
+		if f == w.refused { // Go asks once for MPTCP and once for TCP
+			return
+		}
+		w.refused = f
 		holder := f.Holder
 		if holder == "" {
 			holder = "somebody"

@@ -33,7 +33,6 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 		{"missing interpreter", "interpreter.yaml", "apps:\n  - {name: web, script: /bin/true, interpreter: cobol}\n", []string{"interpreter.yaml:2", "cobol", "PATH"}},
 		{"a folder without package main", "folder.yaml", "apps:\n  - {name: web, script: /usr/share}\n", []string{"folder.yaml:2", "/usr/share", "package main"}},
 		{"a name that another file has", "name.yaml", "apps:\n  - {name: calm, script: /bin/true}\n", []string{"calm", "calm.yaml", "nothing was changed"}},
-		{"not supported yet", "later.yaml", "apps:\n  - {name: web, script: /bin/true, depends_on: [calm]}\n", []string{"later.yaml:2", "depends_on", "not supported yet"}},
 	} {
 		path := filepath.Join(s.dir, "none.yaml")
 		if c.file != "" {
@@ -79,9 +78,13 @@ func TestTwoAppsThatBindOnePort(t *testing.T) {
 	unharmed := s.pids("first")
 	s.ecosystem(behaves(t, "first", "bind", keys), behaves(t, "second", "bind", keys))
 	out := s.fails(1, []string{"second", "address already in use", fmt.Sprintf("can't have tcp://127.0.0.1:%d: app first has it", port)}, "start")
+	if strings.Count(out.all(), "can't have") != 1 {
+		t.Errorf("it says: %s", out.all())
+	}
 	if now := s.pids("first"); now[0] != unharmed[0] {
 		t.Errorf("pid %v became %v\n%s", unharmed, now, out.all())
 	}
+	s.fails(0, []string{"app first has it"}, "describe", "second")
 }
 
 func TestAHomeThatIsNotWritable(t *testing.T) {
@@ -172,6 +175,9 @@ func TestAFolderThatIsNoProgram(t *testing.T) {
 	s := newSupervisor(t)
 	unharmed := steady(t, s)
 	os.Mkdir(filepath.Join(s.dir, "folder"), 0o755)
-	s.fails(2, []string{"folder", "package main"}, "start", "./folder")
+	out := s.fails(2, []string{"folder", "package main"}, "start", "./folder")
+	if strings.Count(out.all(), "cannot start") != 1 {
+		t.Errorf("it says: %s", out.all())
+	}
 	unharmed()
 }
