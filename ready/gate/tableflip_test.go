@@ -186,9 +186,9 @@ func FuzzNames(f *testing.F) {
 		if err := gob.NewDecoder(bytes.NewReader(encodeNames(files))).Decode(&back); err != nil || len(back) != len(files) {
 			t.Fatalf("%d of %d names: %v", len(back), len(files), err)
 		}
-		for i, f := range files {
-			if !slices.Equal(back[i], []string{"listener", f.network, f.address}) {
-				t.Fatalf("%q became %q", f, back[i])
+		for i, want := range files {
+			if !slices.Equal(back[i], []string{"listener", want.network, want.address}) {
+				t.Fatalf("%+v became %q", want, back[i])
 			}
 		}
 	})
