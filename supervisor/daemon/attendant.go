@@ -73,7 +73,11 @@ func (p *attendant) spawn() (stage string, err error) {
 	}
 	p.gates = gates
 	defer gates.CloseChild()
-	child, err := process.Start(p.spec(account, ends, inherited))
+	files, err := p.w.table.Files(o.App, o.Slot, declared(s.Listen))
+	if err != nil {
+		return "listen", err
+	}
+	child, err := process.Start(p.spec(account, ends, inherited, files))
 	if err != nil {
 		return stageOf(err), err
 	}
@@ -132,7 +136,7 @@ func channelsOf(s state.Spec, launch state.Launch) gate.Config {
 
 // spec is everything the shim needs: the listeners from 3 up in the file's order,
 // then the channels.
-func (p *attendant) spec(account *process.Account, ends logs.Ends, inherited gate.Child) process.Spec {
+func (p *attendant) spec(account *process.Account, ends logs.Ends, inherited gate.Child, files []listener.File) process.Spec {
 	o, s := p.order, p.order.Spec
 	spec := process.Spec{
 		Path: o.Launch.Path, Argv: o.Launch.Argv, Dir: o.Launch.Dir,
@@ -151,7 +155,7 @@ func (p *attendant) spec(account *process.Account, ends logs.Ends, inherited gat
 	}
 	if len(s.Listen) > 0 && (s.Protocol == state.ProtocolAuto || s.Protocol == state.ProtocolSystemd) {
 		var names []string
-		for _, f := range p.w.table.Files(o.App, o.Slot) {
+		for _, f := range files {
 			spec.Files, names = append(spec.Files, f.FD), append(names, f.Name)
 		}
 		set["LISTEN_FDS"], set["LISTEN_FDNAMES"] = fmt.Sprint(len(names)), strings.Join(names, ":")

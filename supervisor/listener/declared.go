@@ -123,24 +123,18 @@ func (t *Table) findDeclared(app string, d resolved) (held bool, holder string) 
 	return false, ""
 }
 
-// install takes the opened sockets into the table and puts the app's declared
-// ones into the file's order. What is not declared any more stays held until
-// Retain.
+// install takes the opened sockets into the table. What is not declared any more
+// stays held until Retain.
 func (t *Table) install(app string, wanted []resolved, opened []*socket) {
 	for _, s := range opened {
 		s.declared = true
 		t.hold(s)
 	}
-	var ordered []*socket
 	for _, d := range wanted {
-		for _, s := range t.sockets {
-			if s.app == app && s.addr == d.shown {
-				s.declared, s.name, s.mode = true, d.Name, d.Mode
-				ordered = append(ordered, s)
-			}
+		if s := t.heldAt(app, d.shown); s != nil {
+			s.declared, s.mode = true, d.Mode
 		}
 	}
-	t.declared[app] = ordered
 }
 
 // open makes the socket: SO_REUSEADDR, bind, listen.

@@ -29,7 +29,7 @@ func TestOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := r.Sockets("web")
-	files := r.Files("web", 0)
+	files := r.files("web", list)
 	wanted := []string{fmt.Sprintf("tcp://127.0.0.1:%d", p), fmt.Sprintf("tcp://[::1]:%d", q), "unix:" + path}
 	for i, addr := range wanted {
 		if files[i].Addr != addr || before[i].Addr != addr || !before[i].Declared || !before[i].Listening {
@@ -51,10 +51,19 @@ func TestOpen(t *testing.T) {
 	if len(after) != 4 || after[0].Inode != before[0].Inode {
 		t.Errorf("%+v, before %+v", after, before)
 	}
-	if files := r.Files("web", 1); len(files) != 3 || files[1].Addr != wanted[2] {
+	if files := r.files("web", []listener.Declared{more, list[2], list[0]}); files[1].Addr != wanted[2] {
 		t.Errorf("%+v", files)
 	}
+	// What was declared before is still there, for the workers of that generation.
+	for i, f := range r.files("web", list) {
+		if f.Addr != wanted[i] || f.Name != list[i].Name {
+			t.Errorf("%d: %+v, not %s", i, f, wanted[i])
+		}
+	}
 	r.Retain("web", []listener.Declared{more}, nil)
+	if _, err := r.Files("web", 0, list); err == nil || !strings.Contains(err.Error(), "is not held") {
+		t.Errorf("sockets that are not held: %v", err)
+	}
 	if left := r.Sockets("web"); len(left) != 1 || left[0].Addr != "tcp://"+more.Address {
 		t.Errorf("%+v", left)
 	}
@@ -263,4 +272,14 @@ func TestUndeclaredUnix(t *testing.T) {
 	if _, err := os.Lstat(path); !os.IsNotExist(err) {
 		t.Errorf("the path is still there: %v", err)
 	}
+}
+
+// files are those of a declaration that is held.
+func (r *rig) files(app string, list []listener.Declared) []listener.File {
+	r.t.Helper()
+	files, err := r.Files(app, 1, list)
+	if err != nil || len(files) != len(list) {
+		r.t.Fatalf("%+v: %v", files, err)
+	}
+	return files
 }

@@ -204,7 +204,7 @@ func TestBacklogIsNotReset(t *testing.T) {
 	}
 	w := r.start(spec{app: "web", args: []string{has(t, "python3"), "testdata/thread_bind.py", strconv.Itoa(port)}})
 	r.listening(w)
-	info, err := unix.GetsockoptTCPInfo(r.Files("web", 0)[0].FD, unix.IPPROTO_TCP, unix.TCP_INFO)
+	info, err := unix.GetsockoptTCPInfo(r.files("web", []listener.Declared{{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", port)}})[0].FD, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
 		t.Fatal(err)
 	}

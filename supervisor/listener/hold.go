@@ -34,7 +34,6 @@ func (t *Table) hold(s *socket) {
 func (t *Table) close(s *socket) {
 	delete(t.sockets, s.key)
 	delete(t.inodes, s.inode)
-	t.declared[s.app] = slices.DeleteFunc(t.declared[s.app], func(o *socket) bool { return o == s })
 	if t.watch != nil {
 		t.watch.remove(s)
 	}

@@ -21,7 +21,6 @@ type socket struct {
 	path     string // AF_UNIX
 	dev, ino uint64 // AF_UNIX: the file at path, to unlink no other's
 
-	name      string // for LISTEN_FDNAMES
 	declared  bool
 	mode      uint32 // of a declared unix socket
 	adorned   bool   // its file has got its owner and mode

@@ -3,6 +3,7 @@ package listener
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -38,7 +39,6 @@ type Table struct {
 	sockets    map[key]*socket
 	inodes     map[uint64]*socket
 	candidates map[uint64]*candidate // by inode
-	declared   map[string][]*socket  // app -> in the file's order
 	members    map[uint64]*member
 	pumps      map[*pump]struct{}
 	warned     map[[2]string]bool // app, reason
@@ -63,7 +63,6 @@ func New(cfg Config) *Table {
 		sockets:    map[key]*socket{},
 		inodes:     map[uint64]*socket{},
 		candidates: map[uint64]*candidate{},
-		declared:   map[string][]*socket{},
 		members:    map[uint64]*member{},
 		pumps:      map[*pump]struct{}{},
 		warned:     map[[2]string]bool{},
@@ -175,15 +174,38 @@ func (t *Table) Detach(worker uint64) {
 	})
 }
 
-// Files gives an app's declared sockets in the order of its file, for the
-// workers of one slot.
-func (t *Table) Files(app string, slot int) (files []File) {
+// Files gives the sockets that a worker's own generation declares, in its order,
+// for the workers of one slot. All of them, or an error: their places have a meaning.
+func (t *Table) Files(app string, slot int, list []Declared) (files []File, err error) {
+	wanted, err := resolveAll(list)
+	if err != nil {
+		return nil, err
+	}
+	missing := ""
 	t.do(func() {
-		for _, s := range t.declared[app] {
-			files = append(files, File{FD: s.file(slot), Name: s.name, Addr: s.addr})
+		for _, d := range wanted {
+			s := t.heldAt(app, d.shown)
+			if s == nil {
+				missing = d.Address
+				return
+			}
+			files = append(files, File{FD: s.file(slot), Name: d.Name, Addr: s.addr})
 		}
 	})
-	return files
+	if missing != "" || len(files) != len(wanted) {
+		return nil, fmt.Errorf("cannot pass the declared sockets: %s is not held", missing)
+	}
+	return files, nil
+}
+
+// heldAt finds an app's socket by its shown address.
+func (t *Table) heldAt(app, shown string) *socket {
+	for _, s := range t.sockets {
+		if s.app == app && s.addr == shown {
+			return s
+		}
+	}
+	return nil
 }
 
 // Sockets describes the sockets held for an app, in the order of their coming.
@@ -225,7 +247,6 @@ func (t *Table) Retain(app string, declared []Declared, workers []uint64) {
 				t.close(s)
 			}
 		}
-		t.declared[app] = slices.DeleteFunc(t.declared[app], func(s *socket) bool { return !s.declared })
 	})
 }
 
@@ -236,7 +257,6 @@ func (t *Table) Release(app string) {
 		for _, s := range t.of(func(s *socket) bool { return s.app == app }) {
 			t.close(s)
 		}
-		delete(t.declared, app)
 		for k := range t.warned {
 			if k[0] == app {
 				delete(t.warned, k)
