@@ -28,7 +28,9 @@ type app struct {
 
 	nameAt   *node   // what a complaint about the name points at
 	listenAt []value // where each of spec.Listen is written
-	noCwd    bool    // cwd is wrong: what is relative to it can't be checked
+	// dependsAt is where each of spec.DependsOn is written, until that is sorted.
+	dependsAt []value
+	noCwd     bool // cwd is wrong: what is relative to it can't be checked
 
 	envFile     map[string]string
 	env         map[string]string

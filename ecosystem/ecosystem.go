@@ -257,6 +257,7 @@ func (p *parser) together() {
 		}
 		ports[port] = a
 	}
+	p.dependencies(names)
 	if name := p.options.EnvName; name != nil && *name != "" && !p.environments[*name] {
 		p.complain(&node{}, "--env", p.noEnvironment(*name))
 	}

@@ -53,7 +53,7 @@ func programKeys() []Key {
 		{Name: "instances", Default: "1", Meaning: "n; `max` or 0: usable cpus (affinity and cgroup quota); -n: cpus minus n, at least 1", read: readInstances},
 		{Name: "exec_mode", Default: "cluster", Meaning: "`cluster`: listeners are shared and a reload overlaps; `fork`: sockets untouched, a reload stops first", read: readMode},
 		{Name: "autostart", Default: "true", Meaning: "false registers the app as stopped", read: func(v value) { v.bool(&v.a.spec.AutoStart) }},
-		{Name: "depends_on", Meaning: "other apps that must be online first", Status: Later},
+		{Name: "depends_on", Meaning: "apps of the same file (one or a list) that must be online before this one starts; it is stopped before them", read: readDependsOn},
 	}
 }
 
@@ -63,7 +63,7 @@ func listenKeys() []Key {
 		{Name: "intercept", Default: "true", Meaning: "find and hold the sockets that workers open themselves", read: func(v value) { v.bool(&v.a.spec.Intercept) }},
 		{Name: "protocol", Default: "auto", Meaning: "auto, none, systemd or node; `tableflip` is not supported yet", read: readProtocol},
 		{Name: "wait_ready", Default: "false", Meaning: "true: a worker is ready when it says so (READY_FD, NOTIFY_SOCKET, process.send('ready')); false: when it listens", read: func(v value) { v.bool(&v.a.spec.WaitReady) }},
-		{Name: "ready", Meaning: "a probe as another gate", Status: Later},
+		{Name: "ready", Meaning: "a probe that has to succeed once before a worker is ready: `http://HOST:PORT/PATH`, `tcp://HOST:PORT`, `unix:PATH` or `exec: COMMAND`, or a map of one of http, tcp, unix, exec with interval (200ms) and timeout (1s). `$NAME` is a variable of the worker. With wait_ready both are needed, without it the probe alone decides (see Probes)", read: readProbe},
 		{Name: "listen_timeout", Default: "10s", Meaning: "time to become ready; beyond it the start has failed", read: func(v value) { v.duration(&v.a.spec.ListenTimeout, time.Millisecond, MaxDuration) }},
 		{Name: "soak", Default: "min_uptime where readiness was inferred, else 0", Meaning: "time a new worker must stay up after ready before its predecessor leaves", read: readSoak},
 		{Name: "pre_drain", Default: "0", Meaning: "pause between taking a worker out of accept and its stop signal", Status: Later},

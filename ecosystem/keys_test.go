@@ -14,8 +14,8 @@ import (
 func goodValues() map[string]string {
 	return map[string]string{
 		"name": "other", "script": "worker.py", "cwd": "current", "args": "-v", "interpreter": "python3", "interpreter_args": "-u",
-		"namespace": "shop", "instances": "2", "exec_mode": "fork", "autostart": "false",
-		"listen": "tcp://:80", "intercept": "false", "protocol": "systemd", "wait_ready": "true", "listen_timeout": "1s", "soak": "1s", "node_drain": "false",
+		"namespace": "shop", "instances": "2", "exec_mode": "fork", "autostart": "false", "depends_on": "[db]",
+		"listen": "tcp://:80", "intercept": "false", "protocol": "systemd", "wait_ready": "true", "ready": "tcp://:80", "listen_timeout": "1s", "soak": "1s", "node_drain": "false",
 		"kill_signal": "SIGTERM", "kill_timeout": "1m", "treekill": "true", "shutdown_with_message": "true", "reload": "{max_surge: 2}",
 		"autorestart": "false", "min_uptime": "2s", "max_restarts": "3", "restart_delay": "1s", "exp_backoff_restart_delay": "1s", "stop_exit_codes": "0",
 		"env": "{A: b}", "env_file": "current/.env", "port": "80", "filter_env": "true", "instance_var": "SLOT", "increment_var": "PORT",
@@ -29,7 +29,8 @@ func file(key, value string) string {
 	if slices.Contains([]string{"script", "exec", "cmd", "command"}, key) {
 		return "apps:\n  - {" + key + ": " + value + "}\n"
 	}
-	return "apps:\n  - script: app.js\n    " + key + ": " + value + "\n"
+	return "apps:\n  - script: app.js\n    " + key + ": " + value + "\n" +
+		"  - {name: db, script: app.js}\n" // to depend on
 }
 
 func spellingsOf(key Key) []string {

@@ -21,13 +21,15 @@ type Spec struct {
 
 	Instances int      `key:"instances" json:"instances"` // already a count: max and -n are resolved
 	Mode      ExecMode `key:"exec_mode" json:"exec_mode"`
-	AutoStart bool     `key:"autostart" json:"autostart"` // false: registered stopped
+	AutoStart bool     `key:"autostart" json:"autostart"`             // false: registered stopped
+	DependsOn []string `key:"depends_on" json:"depends_on,omitempty"` // apps of the same file, sorted
 
 	Listen    []Listen `key:"listen" json:"listen,omitempty"`
 	Intercept bool     `key:"intercept" json:"intercept"`
 	Protocol  Protocol `key:"protocol" json:"protocol"`
 
 	WaitReady     bool           `key:"wait_ready" json:"wait_ready"`
+	Ready         *Probe         `key:"ready" json:"ready,omitempty"` // nil: none
 	ListenTimeout time.Duration  `key:"listen_timeout" json:"listen_timeout"`
 	Soak          *time.Duration `key:"soak" json:"soak,omitempty"` // nil: MinUptime where readiness was inferred, else 0
 	PreDrain      time.Duration  `key:"pre_drain" json:"pre_drain"`
