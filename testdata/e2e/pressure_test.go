@@ -377,3 +377,37 @@ func TestSighupReloads(t *testing.T) {
 		t.Errorf("after SIGUSR2: %v", now)
 	}
 }
+
+// What comes and goes leaves no descriptor and no thread in the daemon.
+func TestTheDaemonStaysAsLargeAsItIs(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	s.ecosystem(behaves(t, "web", "bind", "instances: 2", fmt.Sprintf("env: {PORT: %d}", freePort(t))))
+	s.must("start")
+	held := func() int {
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.list().Daemon.PID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	cycle := func() {
+		s.must("scale", "web", "8")
+		s.must("reload", "web")
+		s.must("scale", "web", "2")
+		unix.Kill(s.pids("web")[0], unix.SIGKILL)
+		s.must("stop", "web")
+		s.must("start", "web")
+	}
+	cycle() // a few pipes are kept for the next who needs them
+	before, memory := held(), s.resident()
+	for range 5 {
+		cycle()
+	}
+	after := held()
+	t.Logf("%d descriptors before, %d after", before, after)
+	if after > before+2 { // the request that is being answered
+		t.Errorf("%d descriptors became %d", before, after)
+	}
+	s.flat(memory)
+}
