@@ -38,6 +38,7 @@ type process struct {
 	told, killed bool
 	ended, gone  bool
 	left         int
+	alone        bool
 	toldAt       time.Time
 	killedAt     time.Time
 	timers       []*time.Timer
@@ -219,6 +220,24 @@ func (f *fake) Stop(o StopOrder) {
 	}
 	if !p.does.deaf {
 		f.after(p, time.Millisecond+p.does.drain, func() []Fact { return f.end(p, p.does.code, p.does.signal, 0) })
+	}
+}
+
+func (f *fake) Alone(id uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.known(id, "tell of being alone")
+	if p == nil || p.gone {
+		return
+	}
+	if p.alone {
+		f.t.Errorf("%d is told twice that it is alone", id)
+	}
+	p.alone = true
+	if n := f.count(func(x *process) bool {
+		return x != p && x.order.App == p.order.App && x.order.Slot == p.order.Slot && !x.gone
+	}); n > 0 {
+		f.t.Errorf("%d is told that it is alone, and %d others of its slot live", id, n)
 	}
 }
 

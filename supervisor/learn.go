@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"supervisor/supervisor/state"
@@ -79,6 +80,22 @@ func (l *Loop) forget(id uint64) {
 	if _, ok := l.spawns[id]; ok {
 		delete(l.spawns, id)
 		l.world.Forget(id)
+	}
+}
+
+// tellAlone tells the workers of which nobody else of the slot lives, not even what a
+// crashed one left.
+func (l *Loop) tellAlone(a *app) {
+	for _, w := range a.members {
+		if w.gen.spec.Protocol != state.ProtocolTableflip || w.alone || w.remains || !w.m.State.Alive() {
+			continue
+		}
+		w.alone = !slices.ContainsFunc(a.members, func(x *member) bool {
+			return x != w && x.slot == w.slot && x.m.State.Alive()
+		})
+		if w.alone {
+			l.world.Alone(w.id)
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ type member struct {
 	killed    bool
 	cut       *int // connections open at the stop signal, then at SIGKILL
 	notReady  bool // listen_timeout passed
+	alone     bool // its predecessor is gone, and it was told so
 
 	unborn *failure // why it could not be spawned
 	end    *end     // how it ended

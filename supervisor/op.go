@@ -77,6 +77,7 @@ func (l *Loop) settle(a *app) {
 		a.untidy = false
 		l.retain(a)
 	}
+	l.tellAlone(a)
 	l.checkOps(a)
 	if a.deleting && !a.alive() {
 		a.deleted = true

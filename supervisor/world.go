@@ -18,6 +18,10 @@ type World interface {
 	Spawn(SpawnOrder)
 	// Stop sends the stop signal (or message) to whoever of the spawn has not had it.
 	Stop(StopOrder)
+	// Alone says that of the processes of a spawn's slot it is the only one that lives:
+	// its predecessor, if there was one, is gone. Once for a spawn, where its protocol
+	// wants to know (tableflip).
+	Alone(id uint64)
 	// Kill counts the open connections (answer: Cut) and sends SIGKILL to the group.
 	Kill(id uint64)
 	// Signal sends any signal to the main process, as the operator asked.

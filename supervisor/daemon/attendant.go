@@ -67,16 +67,19 @@ func (p *attendant) spawn() (stage string, err error) {
 	defer ends.Close()
 	channels := channelsOf(s, o.Launch)
 	channels.Worker, channels.Allow = o.ID, p.speaksForWorker
+	files, err := p.w.table.Files(o.App, o.Slot, declared(s.Listen))
+	if err != nil {
+		return "listen", err
+	}
+	if channels.Tableflip != nil {
+		channels.Tableflip.Listeners = tableflipListeners(s.Listen, files)
+	}
 	gates, inherited, err := gate.Open(channels, p.heard)
 	if err != nil {
 		return "channels", err
 	}
 	p.gates = gates
 	defer gates.CloseChild()
-	files, err := p.w.table.Files(o.App, o.Slot, declared(s.Listen))
-	if err != nil {
-		return "listen", err
-	}
 	child, err := process.Start(p.spec(account, ends, inherited, files))
 	if err != nil {
 		return stageOf(err), err
@@ -130,8 +133,21 @@ func channelsOf(s state.Spec, launch state.Launch) gate.Config {
 		return gate.Config{Notify: true}
 	case state.ProtocolNode:
 		return gate.Config{Node: true}
+	case state.ProtocolTableflip:
+		return gate.Config{Tableflip: &gate.Tableflip{}}
 	}
 	return gate.Config{FD: true, Notify: true, Node: launch.Node}
+}
+
+// tableflipListeners are the declared sockets that a tableflip program may inherit:
+// those of unix would lose their files (tableflip, fds.go), and come by interception.
+func tableflipListeners(listen []state.Listen, files []listener.File) (passed []gate.Listener) {
+	for i, l := range listen {
+		if l.Network == "tcp" {
+			passed = append(passed, gate.Listener{FD: files[i].FD, Address: l.Address})
+		}
+	}
+	return passed
 }
 
 // spec is everything the shim needs: the listeners from 3 up in the file's order,
@@ -264,6 +280,13 @@ func (p *attendant) watch() {
 		p.w.records.Drop(id)
 		p.w.tell(supervisor.Gone{ID: id})
 	})
+}
+
+// alone is for a worker whose predecessor is gone.
+func (p *attendant) alone() {
+	if p.gates != nil {
+		p.gates.Alone()
+	}
 }
 
 func (p *attendant) stop(o supervisor.StopOrder) {

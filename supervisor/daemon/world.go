@@ -105,6 +105,13 @@ func (w *world) Stop(o supervisor.StopOrder) {
 	}
 }
 
+// Alone tells a worker that its predecessor is gone.
+func (w *world) Alone(id uint64) {
+	if p := w.attendant(id); p != nil {
+		p.push(p.alone)
+	}
+}
+
 // Kill sends SIGKILL to the group.
 func (w *world) Kill(id uint64) {
 	if p := w.attendant(id); p != nil {

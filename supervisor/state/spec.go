@@ -83,6 +83,8 @@ const (
 	ProtocolNone    Protocol = "none"
 	ProtocolSystemd Protocol = "systemd"
 	ProtocolNode    Protocol = "node"
+
+	ProtocolTableflip Protocol = "tableflip"
 )
 
 // TreeKill says which processes of a worker get the first stop signal.
