@@ -76,6 +76,7 @@ func (s *storm) prepare(PrepareOrder) Prepared {
 // spec is any version of the app's file.
 func (s *storm) spec() state.Spec {
 	spec := web(1 + s.pick(4))
+	spec.Protocol = []state.Protocol{state.ProtocolAuto, state.ProtocolTableflip}[s.pick(2)]
 	spec.Args = []string{[]string{"good", "bad"}[s.pick(2)] + fmt.Sprint(s.pick(3))}
 	spec.MaxRestarts = 4
 	switch s.pick(6) {
