@@ -127,7 +127,7 @@ function count () {
 }
 
 function hide () {
-  const names = ['listeners', 'rawListeners', 'listenerCount', 'eventNames', 'removeListener', 'removeAllListeners', 'prependListener']
+  const names = ['listeners', 'rawListeners', 'listenerCount', 'eventNames', 'removeListener', 'removeAllListeners', 'prependListener', 'kill']
   for (const name of names) real[name] = process[name]
   const without = (old) => function (type) {
     const all = call(old, this, arguments)
@@ -193,7 +193,7 @@ function lookForMessage () {
 function giveWay () {
   listening = false
   process.removeListener(signal, onSignal)
-  process.kill(process.pid, signal)
+  call(real.kill, process, [process.pid, signal])
 }
 
 function onSignal (name, number) {
