@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // hostile returns the program hostile, built by the first who asks.
@@ -86,4 +88,58 @@ func (s *supervisor) flat(before int) {
 	if after-before > maxGrowth {
 		s.t.Errorf("the daemon grew by %d bytes", after-before)
 	}
+}
+
+// reader gives the lines of a command that goes on.
+type reader struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	lines *bufio.Scanner
+}
+
+// watch starts a command whose stdout is read line by line. Its end is a deadline,
+// so that no read waits for ever.
+func (s *supervisor) watch(args ...string) *reader {
+	s.t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r.SetReadDeadline(time.Now().Add(guard))
+	cmd := s.command(args...)
+	cmd.Stdout, cmd.Stderr = w, os.Stderr
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	w.Close()
+	s.t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		r.Close()
+	})
+	return &reader{s.t, cmd, bufio.NewScanner(r)}
+}
+
+// until reads to the first line that has a text.
+func (r *reader) until(text string) string {
+	r.t.Helper()
+	var seen []string
+	for r.lines.Scan() {
+		seen = append(seen, r.lines.Text())
+		if strings.Contains(r.lines.Text(), text) {
+			return r.lines.Text()
+		}
+	}
+	r.t.Fatalf("it ended without %q: %v\n%s", text, r.lines.Err(), strings.Join(seen, "\n"))
+	return ""
+}
+
+// end sends a signal and returns the exit code.
+func (r *reader) end(sig os.Signal) int {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(sig); err != nil {
+		r.t.Fatal(err)
+	}
+	r.cmd.Wait()
+	return r.cmd.ProcessState.ExitCode()
 }
