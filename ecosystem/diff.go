@@ -63,6 +63,8 @@ func change(r Running, spec state.Spec, verb state.Verb) state.PlanApp {
 		app.Action, app.Why = ActionStart, "errored"
 	case len(app.Changed) == 0 && verb != state.VerbStart:
 		app.Action = ActionReplace
+	case verb == state.VerbStart && slices.Equal(app.Changed, []string{"depends_on"}):
+		app.Action, app.Why = ActionUnchanged, "depends_on is no worker's business"
 	case len(app.Changed) == 0:
 		app.Action = ActionUnchanged
 	case verb == state.VerbStart && slices.Equal(app.Changed, []string{"instances"}):

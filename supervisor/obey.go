@@ -96,7 +96,10 @@ func (l *Loop) put(a *app, p Put, reply chan<- Outcome) *app {
 		l.begin(a, p.Spec, p.Env, reply)
 		return a
 	}
-	changed := state.Diff(to.spec, p.Spec)
+	changed := slices.DeleteFunc(state.Diff(to.spec, p.Spec), func(key string) bool { return key == "depends_on" })
+	if !p.Replace && len(changed) == 0 { // the order of apps is no worker's business
+		a.dependsOn(p.Spec.DependsOn)
+	}
 	switch {
 	case p.Replace || !slices.Equal(to.env, p.Env):
 		l.reload(a, p.Spec, p.Env, reply)
@@ -115,6 +118,20 @@ func (l *Loop) put(a *app, p Put, reply chan<- Outcome) *app {
 		l.reload(a, p.Spec, p.Env, reply)
 	}
 	return a
+}
+
+// dependsOn changes what an app depends on, in all that it is on its way to.
+func (a *app) dependsOn(apps []string) {
+	a.spec.DependsOn = apps
+	for _, g := range a.gens {
+		g.spec.DependsOn = apps
+	}
+	if a.roll != nil {
+		a.roll.spec.DependsOn = apps
+	}
+	if a.starting != nil {
+		a.starting.spec.DependsOn = apps
+	}
 }
 
 // busy reports whether a start or a rollout is under way.

@@ -210,6 +210,10 @@ func (s *session) showPlan(plan state.Plan) {
 // lines. The reason that err will tell anyway is left to it.
 func (p *printer) printStarted(apps []state.StartedApp, err *state.Error) {
 	for _, a := range apps {
+		if a.Action == state.Skipped && a.Reason != "" {
+			p.linef("%s: %s: %s", a.Name, a.Action, a.Reason)
+			continue
+		}
 		if a.OK || a.Action == state.Skipped {
 			p.linef("%s: %s", a.Name, a.Action)
 			continue

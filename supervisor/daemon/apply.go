@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 
 	"supervisor/ecosystem"
 	"supervisor/supervisor"
@@ -26,9 +25,9 @@ func (b *backend) start(ctx context.Context, req state.Request) state.Result {
 	}
 	var steps []step
 	for _, a := range apps {
-		steps = append(steps, step{app: a.Name, cmd: supervisor.StartApp{Name: a.Name}, fresh: true})
+		steps = append(steps, step{app: a.Name, cmd: supervisor.StartApp{Name: a.Name}, to: a.Spec, was: a.Spec, fresh: true})
 	}
-	b.carryOut(ctx, steps, req, &result)
+	b.carryOut(ctx, inOrder(steps), req, &result)
 	b.show(ctx, &result)
 	return result
 }
@@ -105,6 +104,7 @@ func (b *backend) reloadNamed(ctx context.Context, apps []state.App, req state.R
 		b.files.remember(a.Spec.File, with)
 		steps = append(steps, put(apps, eco.Apps[i], req, with, true))
 	}
+	steps = inOrder(steps)
 	if req.DryRun {
 		result.Plan = planOf(apps, steps, state.VerbReload)
 		return result
@@ -118,7 +118,7 @@ func reloadSaved(a state.App, req state.Request) step {
 	if req.UpdateEnv {
 		cmd.Env = req.Env
 	}
-	return step{app: a.Name, cmd: cmd, spec: &a.Spec}
+	return step{app: a.Name, cmd: cmd, spec: &a.Spec, to: a.Spec, was: a.Spec}
 }
 
 // apply brings what runs to what a file says. With replace the unchanged are
@@ -151,9 +151,10 @@ func (b *backend) apply(ctx context.Context, path string, req state.Request, rep
 		gone := a.Spec.File == path && len(req.Only) == 0 &&
 			!slices.ContainsFunc(wanted, func(s state.Spec) bool { return s.Name == a.Name })
 		if gone {
-			removed = append(removed, step{app: a.Name, cmd: supervisor.DeleteApp{Name: a.Name}, fresh: true})
+			removed = append(removed, step{app: a.Name, cmd: supervisor.DeleteApp{Name: a.Name}, was: a.Spec, drops: true, fresh: true})
 		}
 	}
+	steps = inOrder(steps)
 	if req.DryRun {
 		result.Plan = planOf(running, append(steps, removed...), req.Verb)
 		return result
@@ -203,77 +204,33 @@ func warn(result *state.Result, warnings ecosystem.Complaints) {
 	}
 }
 
-// step is one app's part of a request.
-type step struct {
-	app   string
-	cmd   supervisor.Command
-	spec  *state.Spec // nil: the app is deleted
-	fresh bool        // nothing runs that a failure could take down: all such at once
-}
-
 // put is the step that makes an app what its spec says. The environment of a known
 // app stays what it is unless the request says otherwise.
 func put(running []state.App, spec state.Spec, req state.Request, with overrides, replace bool) step {
 	cmd := supervisor.Put{Spec: spec, EnvName: with.name(), Replace: replace, Env: req.Env}
-	fresh := true
+	fresh, was := true, state.Spec{}
 	for _, a := range running {
 		if a.Name == spec.Name {
+			was = a.Spec
 			if !req.UpdateEnv {
 				cmd.Env = nil
 			}
 			fresh = a.Want == state.Down
 		}
 	}
-	return step{app: spec.Name, cmd: cmd, spec: &spec, fresh: fresh}
+	return step{app: spec.Name, cmd: cmd, spec: &spec, to: spec, was: was, fresh: fresh}
 }
 
-// carryOut does the steps: what starts from nothing all at once, reloads one after
-// another (or --parallel of them); the first failed reload skips the rest.
-func (b *backend) carryOut(ctx context.Context, steps []step, req state.Request, result *state.Result) {
-	outcomes := make([]*supervisor.Outcome, len(steps))
-	do := func(i int) { out := b.tell(ctx, steps[i].cmd); outcomes[i] = &out }
-	var beginning, lanes sync.WaitGroup
-	queue := make(chan int, len(steps))
-	for i, s := range steps {
-		if s.fresh {
-			beginning.Go(func() { do(i) })
-		} else {
-			queue <- i
-		}
-	}
-	close(queue)
-	failed := make(chan struct{})
-	var once sync.Once
-	for range max(1, req.Parallel) {
-		lanes.Go(func() {
-			for i := range queue {
-				select {
-				case <-failed:
-					continue
-				default:
-				}
-				if do(i); outcomes[i].Err != nil {
-					once.Do(func() { close(failed) })
-				}
-			}
-		})
-	}
-	beginning.Wait()
-	lanes.Wait()
-	for i, s := range steps {
-		b.report(ctx, s, outcomes[i], result)
-	}
-}
-
-// report adds one step's outcome to the result; nil is a step that was skipped.
-func (b *backend) report(ctx context.Context, s step, out *supervisor.Outcome, result *state.Result) {
+// report adds what one step came to to the result.
+func (b *backend) report(ctx context.Context, s step, d done, result *state.Result) {
+	out := d.outcome
 	if out == nil {
 		a := state.App{Name: s.app}
 		if known, missing := b.chosen(ctx, []string{s.app}); missing == nil {
 			a = known[0]
 		}
-		result.Receipts = append(result.Receipts, skipped(a, "an app before it failed"))
-		result.Started = append(result.Started, state.StartedApp{Name: s.app, Action: state.Skipped})
+		result.Receipts = append(result.Receipts, skipped(a, d.why))
+		result.Started = append(result.Started, state.StartedApp{Name: s.app, Action: state.Skipped, Reason: d.why})
 		return
 	}
 	result.Touched = append(result.Touched, s.app)

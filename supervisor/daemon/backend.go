@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"supervisor/ecosystem"
 	"supervisor/supervisor"
 	"supervisor/supervisor/control"
 	"supervisor/supervisor/history"
@@ -68,9 +69,9 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 	case state.VerbScale:
 		return b.scale(ctx, req)
 	case state.VerbStop:
-		return b.each(ctx, req, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
+		return b.takeDown(ctx, req, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
 	case state.VerbDelete:
-		return b.each(ctx, req, func(name string) supervisor.Command { return supervisor.DeleteApp{Name: name} })
+		return b.takeDown(ctx, req, func(name string) supervisor.Command { return supervisor.DeleteApp{Name: name} })
 	case state.VerbReset:
 		return b.each(ctx, req, func(name string) supervisor.Command { return supervisor.ResetApp{Name: name} })
 	case state.VerbSignal:
@@ -79,7 +80,7 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 		return b.flush(ctx, req)
 	case state.VerbKill:
 		b.loop.Close()
-		result := b.each(ctx, state.Request{}, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
+		result := b.takeDown(ctx, state.Request{}, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
 		b.end()
 		return result
 	}
@@ -129,12 +130,21 @@ func (b *backend) each(ctx context.Context, req state.Request, command func(name
 	if missing != nil {
 		return state.Result{Error: missing}
 	}
-	outcomes := make([]supervisor.Outcome, len(apps))
-	var all sync.WaitGroup
-	for i, a := range apps {
-		all.Go(func() { outcomes[i] = b.tell(ctx, command(a.Name)) })
+	return b.order(ctx, apps, make([][]int, len(apps)), command)
+}
+
+// takeDown is each, but for an app that others depend on: it comes after them.
+func (b *backend) takeDown(ctx context.Context, req state.Request, command func(name string) supervisor.Command) state.Result {
+	apps, missing := b.chosen(ctx, req.Names)
+	if missing != nil {
+		return state.Result{Error: missing}
 	}
-	all.Wait()
+	return b.order(ctx, apps, reversed(ecosystem.Dependencies(specsOf(apps))), command)
+}
+
+func (b *backend) order(ctx context.Context, apps []state.App, after [][]int, command func(name string) supervisor.Command) state.Result {
+	outcomes := make([]supervisor.Outcome, len(apps))
+	inTurn(after, func(i int) { outcomes[i] = b.tell(ctx, command(apps[i].Name)) })
 	var result state.Result
 	for i, a := range apps {
 		result.Touched = append(result.Touched, a.Name)
@@ -232,7 +242,7 @@ func (b *backend) restart(ctx context.Context, req state.Request) state.Result {
 		return state.Result{Error: missing}
 	}
 	var result state.Result
-	for _, a := range apps {
+	for _, a := range dependable(apps) {
 		result.Touched = append(result.Touched, a.Name)
 		if result.Error != nil { // the first failure ends it
 			result.Started = append(result.Started, state.StartedApp{Name: a.Name, Action: state.Skipped})

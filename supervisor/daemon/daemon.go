@@ -222,7 +222,17 @@ func (d *daemon) first(req state.Request) int {
 	for _, line := range result.Error.Details {
 		d.log.Print("  " + line)
 	}
+	d.logSkipped(result)
 	return result.Error.Code
+}
+
+// logSkipped names the apps that another's failure kept from their turn.
+func (d *daemon) logSkipped(result state.Result) {
+	for _, a := range result.Started {
+		if a.Action == state.Skipped {
+			d.log.Printf("%s: skipped: %s", a.Name, a.Reason)
+		}
+	}
 }
 
 // obey reports whether a signal ends the daemon.
@@ -234,6 +244,7 @@ func (d *daemon) obey(sig os.Signal) bool {
 			result := d.backend.Do(d.ctx, state.Request{Verb: state.VerbReload})
 			if result.Error != nil {
 				d.log.Print(result.Error.Message)
+				d.logSkipped(result)
 			}
 		}()
 	case unix.SIGUSR1:
