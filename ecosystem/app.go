@@ -179,8 +179,14 @@ func (a *app) consistent() {
 	if v := a.at("wait_ready"); v != nil && s.WaitReady && s.Protocol == state.ProtocolNone {
 		v.fail("waits for a ready message, and with protocol: none there is none")
 	}
+	if s.Protocol == state.ProtocolTableflip {
+		if v := a.at("wait_ready"); v != nil && !s.WaitReady {
+			v.fail("a tableflip program says itself when it is ready, and is always waited for: leave the key out")
+		}
+		s.WaitReady = true
+	}
 	if v := a.at("shutdown_with_message"); v != nil && s.ShutdownWithMessage &&
-		(s.Protocol == state.ProtocolNone || s.Protocol == state.ProtocolSystemd) {
+		s.Protocol != state.ProtocolAuto && s.Protocol != state.ProtocolNode {
 		v.fail("the message goes over the Node channel, and with protocol: %s there is none", s.Protocol)
 	}
 	if v := a.at("exp_backoff_restart_delay"); v != nil && s.ExpBackoff == 0 && s.RestartDelay == 0 {

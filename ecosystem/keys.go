@@ -61,8 +61,8 @@ func listenKeys() []Key {
 	return []Key{
 		{Name: "listen", Meaning: "list of `tcp://HOST:PORT` and `unix:PATH`, each with `NAME=` before it if it has one (or as a map: address, name); opened before the first worker, held, passed as LISTEN_FDS", read: readListen},
 		{Name: "intercept", Default: "true", Meaning: "find and hold the sockets that workers open themselves", read: func(v value) { v.bool(&v.a.spec.Intercept) }},
-		{Name: "protocol", Default: "auto", Meaning: "auto, none, systemd or node; `tableflip` is not supported yet", read: readProtocol},
-		{Name: "wait_ready", Default: "false", Meaning: "true: a worker is ready when it says so (READY_FD, NOTIFY_SOCKET, process.send('ready')); false: when it listens", read: func(v value) { v.bool(&v.a.spec.WaitReady) }},
+		{Name: "protocol", Default: "auto", Meaning: "auto: READY_FD, NOTIFY_SOCKET, LISTEN_FDS with `listen`, and the message channel for Node; or one alone: `systemd`, `node`, `tableflip` (an unmodified tableflip program, for which we are the parent; wait_ready is true then), or `none`", read: readProtocol},
+		{Name: "wait_ready", Default: "false", Meaning: "true: a worker is ready when it says so (READY_FD, NOTIFY_SOCKET, process.send('ready')); false: when it listens. Always true with protocol: tableflip (Upgrader.Ready)", read: func(v value) { v.bool(&v.a.spec.WaitReady) }},
 		{Name: "ready", Meaning: "a probe that has to succeed once before a worker is ready: `http://HOST:PORT/PATH`, `tcp://HOST:PORT`, `unix:PATH` or `exec: COMMAND`, or a map of one of http, tcp, unix, exec with interval (200ms) and timeout (1s). `$NAME` is a variable of the worker. With wait_ready both are needed, without it the probe alone decides (see Probes)", read: readProbe},
 		{Name: "listen_timeout", Default: "10s", Meaning: "time to become ready; beyond it the start has failed", read: func(v value) { v.duration(&v.a.spec.ListenTimeout, time.Millisecond, MaxDuration) }},
 		{Name: "soak", Default: "min_uptime where readiness was inferred, else 0", Meaning: "time a new worker must stay up after ready before its predecessor leaves", read: readSoak},

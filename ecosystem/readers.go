@@ -52,11 +52,7 @@ func readMode(v value) {
 }
 
 func readProtocol(v value) {
-	if v.n.kind == scalar && v.n.text == "tableflip" {
-		v.a.complain(v.n, v.path, notYet("protocol: tableflip"))
-		return
-	}
-	if word := v.word("auto", "none", "systemd", "node"); word != "" {
+	if word := v.word("auto", "none", "systemd", "node", "tableflip"); word != "" {
 		v.a.spec.Protocol = state.Protocol(word)
 	}
 }
