@@ -112,6 +112,7 @@ func terminalSize(w io.Writer) (columns, rows int, ok bool) {
 const (
 	socketName    = "supervisor.sock"
 	daemonLogName = "supervisor.log"
+	stateName     = "state"
 )
 
 // home returns SUPERVISOR_HOME, or .supervisor in the user's home folder.

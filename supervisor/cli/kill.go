@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"time"
 
 	ucli "github.com/urfave/cli/v2"
@@ -37,6 +38,13 @@ func runKill(s *session, c *ucli.Context) error {
 		return err
 	}
 	pong, err := client.Ping(context.Background())
+	if errors.Is(err, control.ErrNoDaemon) && s.orphans() {
+		// A daemon was killed and its workers live: the next one ends them.
+		if err := s.startBackground(context.Background(), s.path); err != nil {
+			return err
+		}
+		pong, err = client.Ping(context.Background())
+	}
 	if errors.Is(err, control.ErrNoDaemon) {
 		return s.killed(false, nil)
 	}
@@ -58,6 +66,12 @@ func runKill(s *session, c *ucli.Context) error {
 		return failed("every app is stopped, but the daemon (pid %d) has not ended within %v", pong.PID, daemonEnd)
 	}
 	return s.killed(true, res.Messages)
+}
+
+// orphans reports whether a daemon has left records of workers behind.
+func (s *session) orphans() bool {
+	left, err := filepath.Glob(filepath.Join(s.path, stateName, "w*.json"))
+	return err == nil && len(left) > 0
 }
 
 // awaitEnd waits until the process of a pidfd has ended, so that a start right

@@ -100,3 +100,21 @@ func TestADaemonThatWasKilledInAReload(t *testing.T) {
 		})
 	}
 }
+
+// kill ends what a killed daemon has left, and says that it did.
+func TestKillAfterADaemonWasKilled(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	s.ecosystem(behaves(t, "calm", "calm", "instances: 2"))
+	s.must("start")
+	s.slay(s.list().Daemon.PID)
+	if left := s.processes(); len(left) != 2 {
+		t.Errorf("after the daemon's death: %v", left)
+	}
+	if out := s.must("kill"); !strings.Contains(out.all(), "every app with it") {
+		t.Errorf("kill says %s", out.all())
+	}
+	if left := s.processes(); len(left) != 0 {
+		t.Errorf("after kill: %v", left)
+	}
+}
