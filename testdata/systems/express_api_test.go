@@ -67,7 +67,7 @@ func TestExpressAPICutsWhatOutlivesItsTimeout(t *testing.T) {
 	defer l.Stop()
 	s.until("express-api", "waiting 50000 ms", 1)
 	var codes []int
-	for _, w := range s.reload("express-api").Workers {
+	for _, w := range s.reload("express-api")[0].Workers {
 		if w.Killed || w.ExitCode == nil {
 			t.Fatalf("slot %d was killed: %+v", w.Slot, w)
 		}

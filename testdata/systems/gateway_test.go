@@ -17,13 +17,10 @@ import (
 
 const gatewayPort = 3400
 
-// gatewayApps are the apps in the order of depends_on.
-var gatewayApps = []string{"distributor", "goods", "users", "gateway"}
-
 func startGateway(t *testing.T) *system {
 	t.Helper()
 	s := open(t, "gateway")
-	s.start(gatewayApps...)
+	s.must("start")
 	return s
 }
 
@@ -47,14 +44,15 @@ func TestGatewayReloadsUnderLoad(t *testing.T) {
 				s.clean(app)
 			}
 		}
+		s.clean() // all, each after those it depends on
 	}, load.Config{Address: s.address(gatewayPort), Path: "/goods/2"},
 		load.Config{Address: s.address(gatewayPort), Path: "/users", KeepAlive: true})
 	t.Logf("%d requests waited for a service", s.logged("gateway", "a request waits for"))
 	if lost := s.logged("gateway", "lost "); lost > 0 {
 		t.Errorf("gateways lost a service %d times", lost)
 	}
-	s.stop(gatewayApps...)
-	if said := s.logged("goods", "says goodbye"); said != 2*(reloads+1) {
+	s.must("stop")
+	if said := s.logged("goods", "says goodbye"); said != 2*(reloads+2) {
 		t.Errorf("%d instances of goods said goodbye", said)
 	}
 }

@@ -61,7 +61,7 @@ func (s *system) stores(workers int) {
 // pools are closed after its last request.
 func TestKeepaliveReloadsUnderLoad(t *testing.T) {
 	s := open(t, "keepalive")
-	s.start("mysql", "redis", "web")
+	s.must("start")
 	if status, body := s.get(webPort, "/healthz"); status != 200 {
 		t.Fatalf("health: %d %s", status, body)
 	}
@@ -77,13 +77,13 @@ func TestKeepaliveReloadsUnderLoad(t *testing.T) {
 	if closed, want := s.logged("web", "pools closed"), 2*(reloads+1); closed != want {
 		t.Errorf("%d workers closed their pools, want %d", closed, want)
 	}
-	s.stop("mysql", "redis", "web")
+	s.must("stop")
 }
 
 // A request in flight when the signal comes is answered, and its pool is there for it.
 func TestKeepaliveFinishesWhatIsInFlight(t *testing.T) {
 	s := open(t, "keepalive")
-	s.start("mysql", "redis", "web")
+	s.must("start")
 	for _, keepAlive := range []bool{false, true} {
 		waiting := s.logged("web", "waiting 2000 ms")
 		l := load.Run(t.Context(), load.Config{Address: s.address(webPort), Path: "/wait/2000", Clients: 4, KeepAlive: keepAlive})

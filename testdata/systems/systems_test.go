@@ -79,8 +79,6 @@ type system struct {
 	dir   string
 	env   []string
 	ports map[int]int // of the file -> of this test
-	// byHand says that depends_on is not there yet: the test keeps the order.
-	byHand bool
 }
 
 // port finds the ports of the ecosystem files, which have no other number like it.
@@ -123,43 +121,7 @@ func open(t *testing.T, name string) *system {
 	}
 	s.env = append(s.env, "SUPERVISOR_HOME="+s.home)
 	t.Cleanup(s.close)
-	// until depends_on: without the key, and the apps one by one.
-	validate := exec.Command(binary, "validate", "ecosystem.yaml")
-	validate.Env, validate.Dir = s.env, s.dir
-	if out, err := validate.CombinedOutput(); err != nil {
-		if !bytes.Contains(out, []byte("depends_on is not supported yet")) {
-			t.Fatalf("%s", out)
-		}
-		s.byHand = true
-		s.edit("ecosystem.yaml", func(text string) string {
-			return regexp.MustCompile(`(?m)^ +depends_on:.*\n`).ReplaceAllString(text, "")
-		})
-	}
 	return s
-}
-
-// start starts the system, whose apps are given in the order of depends_on.
-func (s *system) start(apps ...string) {
-	s.t.Helper()
-	if !s.byHand {
-		s.must("start")
-		return
-	}
-	for _, app := range apps {
-		s.must("start", "--only", app)
-	}
-}
-
-// stop stops the system, whose apps are given in the order of depends_on.
-func (s *system) stop(apps ...string) {
-	s.t.Helper()
-	if !s.byHand {
-		s.must("stop")
-		return
-	}
-	for _, app := range slices.Backward(apps) {
-		s.must("stop", app)
-	}
 }
 
 // edit rewrites a file of the copy.
@@ -265,30 +227,32 @@ func (s *system) must(args ...string) string {
 	return out
 }
 
-// reload replaces the workers of an app, which has to be complete, and returns the
-// receipt.
-func (s *system) reload(app string) state.Receipt {
+// reload replaces the workers of the apps, of all if none is named. Each has to be
+// complete.
+func (s *system) reload(apps ...string) []state.Receipt {
 	s.t.Helper()
-	code, out := s.run("reload", "--json", app)
+	code, out := s.run(append([]string{"reload", "--json"}, apps...)...)
 	var result struct{ Apps []state.Receipt }
 	s.decode(out, &result)
-	if len(result.Apps) != 1 || code != 0 || result.Apps[0].Result != state.Complete {
-		s.t.Fatalf("reload %s: exit %d\n%s", app, code, out)
+	incomplete := func(r state.Receipt) bool { return r.Result != state.Complete }
+	if code != 0 || len(result.Apps) < max(1, len(apps)) || slices.ContainsFunc(result.Apps, incomplete) {
+		s.t.Fatalf("reload %v: exit %d\n%s", apps, code, out)
 	}
-	return result.Apps[0]
+	return result.Apps
 }
 
 // clean is a reload in which every old worker left by itself, nothing open.
-func (s *system) clean(app string) {
+func (s *system) clean(apps ...string) {
 	s.t.Helper()
-	receipt := s.reload(app)
-	for _, w := range receipt.Workers {
-		if w.Killed || w.ExitCode == nil || *w.ExitCode != 0 {
-			s.t.Errorf("%s slot %d did not leave by itself: %+v", app, w.Slot, w)
+	for _, receipt := range s.reload(apps...) {
+		for _, w := range receipt.Workers {
+			if w.Killed || w.ExitCode == nil || *w.ExitCode != 0 {
+				s.t.Errorf("%s slot %d did not leave by itself: %+v", receipt.Name, w.Slot, w)
+			}
 		}
-	}
-	if receipt.ConnectionsCut != 0 {
-		s.t.Errorf("the receipt of %s says that %d connections were cut", app, receipt.ConnectionsCut)
+		if receipt.ConnectionsCut != 0 {
+			s.t.Errorf("the receipt of %s says that %d connections were cut", receipt.Name, receipt.ConnectionsCut)
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func TestWebhookUnsubscribesUnderLoad(t *testing.T) {
 	s := open(t, "webhook")
 	s.must("start", "--only", "service")
 	lives := s.lives()
-	s.start("service", "receiver")
+	s.must("start")
 	s.subscribed()
 	s.under(func() {
 		for range reloads {
@@ -101,7 +101,7 @@ func TestWebhookUnsubscribesUnderLoad(t *testing.T) {
 	if left := s.logged("receiver", " leaves a subscription behind"); left > 0 {
 		t.Errorf("%d workers left one behind", left)
 	}
-	s.stop("service", "receiver")
+	s.must("stop")
 }
 
 // within checks that each worker was subscribed once, after its spawn and until before
@@ -132,7 +132,7 @@ func (w webhooks) within(t *testing.T, lives map[int]life, workers int) {
 func TestWebhookAnswersItsOwnLastChallenge(t *testing.T) {
 	s := open(t, "webhook")
 	s.edit("ecosystem.yaml", func(text string) string { return strings.Replace(text, "instances: 2", "instances: 1", 1) })
-	s.start("service", "receiver")
+	s.must("start")
 	me := fmt.Sprintf("receiver-0-%d", s.pids("receiver")[0])
 	if status, body := s.get(receiverPort, "/"); status != 200 || !strings.Contains(body, me) {
 		t.Errorf("the worker says %d %s, want %s", status, body, me)
@@ -149,8 +149,8 @@ func TestWebhookAnswersItsOwnLastChallenge(t *testing.T) {
 // stop of everything goes in the reverse order, so the service is there to be told.
 func TestWebhookStopsInOrder(t *testing.T) {
 	s := open(t, "webhook")
-	s.start("service", "receiver")
-	s.stop("service", "receiver")
+	s.must("start")
+	s.must("stop")
 	if n := s.logged("receiver", " unsubscribed"); n != 2 {
 		t.Errorf("%d workers unsubscribed, want 2", n)
 	}
