@@ -24,7 +24,7 @@ var arrows = map[string]struct {
 	"supervisor/process":  {[]string{"signals"}, "a hand imports neither another hand nor state"},
 	"supervisor/control":  {[]string{"supervisor/state"}, "the control client speaks the vocabulary and knows nothing else"},
 	"supervisor/cli":      {[]string{"ecosystem", "supervisor/control", "supervisor/state"}, "the command line asks over the socket; it validates files by itself"},
-	"supervisor/daemon":   {[]string{"ecosystem", "signals", "ready/gate", "supervisor", "supervisor/control", "supervisor/handover", "supervisor/history", "supervisor/listener", "supervisor/logs", "supervisor/preload", "supervisor/process", "supervisor/state", "supervisor/usage"}, "the only composer"},
+	"supervisor/daemon":   {[]string{"ecosystem", "signals", "ready/gate", "supervisor", "supervisor/control", "supervisor/handover", "supervisor/history", "supervisor/listener", "supervisor/logs", "supervisor/preload", "supervisor/probe", "supervisor/process", "supervisor/state", "supervisor/usage"}, "the only composer"},
 	"signals":             {nil, "names and numbers"},
 	"supervisor/state":    {nil, "the vocabulary is data"},
 	"supervisor/rollout":  {nil, "the planner is pure"},
@@ -33,6 +33,7 @@ var arrows = map[string]struct {
 	"supervisor/listener": {nil, "a hand imports neither another hand nor state"},
 	"supervisor/logs":     {nil, "a hand imports neither another hand nor state"},
 	"supervisor/usage":    {nil, "a hand imports neither another hand nor state"},
+	"supervisor/probe":    {nil, "a hand imports neither another hand nor state"},
 	"supervisor/preload":  {nil, "a hand imports neither another hand nor state"},
 	"supervisor/notify":   {nil, "a codec"},
 }
