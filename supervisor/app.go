@@ -27,6 +27,7 @@ type app struct {
 
 	restarts int  // of members that are no more
 	unseen   bool // listening can't be seen for this app
+	silent   bool // a worker has lived long enough without listening
 	notes    []string
 	asked    []*roll // whose question about drops is unanswered, in order
 	holding  bool    // sockets may be held for it

@@ -135,8 +135,8 @@ func (l *Loop) learnUnseen(f Unseen) *app {
 	a.unseen = true
 	a.note(f.Note)
 	for _, w := range a.members {
-		if w.m.State == state.Starting && w.infers() && w.timers[worker.InferTimer].timer == nil {
-			l.arm(w, worker.InferTimer, w.gen.spec.MinUptime)
+		if w.m.State == state.Starting && w.infersAfter() > 0 {
+			l.arm(w, worker.InferTimer, w.infersAfter())
 		}
 	}
 	l.publish(state.Event{Kind: state.EventNote, App: a.name, Text: f.Note})

@@ -215,3 +215,32 @@ func TestANotReadyWorkersLastStatusIsQuoted(t *testing.T) {
 		s.bad(<-start, `its last status was "waiting for the database"`)
 	})
 }
+
+func TestASlowServerThatWasGivenAPortIsNotOnlineBeforeItListens(t *testing.T) {
+	scene(t, func(s *site) {
+		s.run(program{boot: 3 * second, listens: []string{front}})
+		spec := silent(1)
+		spec.Env = map[string]string{"PORT": "3000"}
+		events, cancel := s.loop.Events()
+		defer cancel()
+		s.start(spec)
+		for _, e := range drain(events) {
+			if e.What == state.WhatReady && e.Text != "listening" {
+				t.Errorf("%+v", e)
+			}
+		}
+	})
+}
+
+func TestAPortIsNoProofOfAServer(t *testing.T) {
+	scene(t, func(s *site) {
+		spec := silent(1)
+		spec.Env = map[string]string{"PORT": "3000"}
+		s.run(program{mute: true})
+		s.start(spec) // half its listen_timeout, once
+		s.status(state.AppOnline, "0/1 online")
+		if out := s.good(release(spec), Reloaded); readyBy(out) != "inferred" || *out.Receipt.Workers[0].ReadyMS > 2000 {
+			t.Errorf("%+v", out.Receipt.Workers[0])
+		}
+	})
+}

@@ -127,22 +127,28 @@ func policy(s state.Spec) worker.Policy {
 	}
 }
 
-// infers reports whether living for min_uptime has to stand for readiness: where
-// listening can't be seen, or nobody of the app ever listened (DESIGN section 5).
-func (w *member) infers() bool {
+// infersAfter is for how long living has to stand for readiness: min_uptime where
+// listening can't be seen, or nobody of the app ever listened (DESIGN section 5); 0:
+// never. A program that was given a PORT is expected to listen: until the app is
+// known not to, it has half its listen_timeout, or a server that boots slowly would
+// be called online while it refuses.
+func (w *member) infersAfter() time.Duration {
 	s := w.gen.spec
 	if s.WaitReady {
-		return false
+		return 0
 	}
 	if s.Mode == state.Fork || !s.Intercept || w.app.unseen {
-		return true
+		return s.MinUptime
 	}
 	for _, g := range w.app.gens {
 		if len(g.served) > 0 {
-			return false
+			return 0
 		}
 	}
-	return true
+	if s.Env["PORT"] != "" && !w.app.silent {
+		return max(s.MinUptime, s.ListenTimeout/2)
+	}
+	return s.MinUptime
 }
 
 // serves reports whether listening on addr makes the worker ready: an address that

@@ -53,10 +53,7 @@ func (l *Loop) spawn(w *member) {
 	w.via, w.listens, w.listeners, w.said = "", nil, nil, ""
 	w.killed, w.cut, w.notReady, w.unborn, w.alone = false, nil, false, nil, false
 	w.before, w.end = w.end, nil
-	w.m.Policy.InferAfter = 0
-	if w.infers() {
-		w.m.Policy.InferAfter = w.gen.spec.MinUptime
-	}
+	w.m.Policy.InferAfter = w.infersAfter()
 	l.spawns[w.id] = spawn{w, w.m.Inc}
 	l.noteSpawn(w)
 	w.app.holding = true
@@ -103,8 +100,11 @@ func (l *Loop) moved(w *member, before state.State, e worker.Event) {
 	case before == after:
 	case after == state.Online:
 		w.onlineAt, w.settled, w.failure = time.Now(), true, nil
-		if e.Kind == worker.ReadyTimer {
+		switch e.Kind {
+		case worker.ReadyTimer:
 			w.via = "timeout"
+		case worker.InferTimer:
+			w.app.silent = true
 		}
 		l.noteReady(w)
 		l.tellWorker(w, state.WhatReady, w.via)
