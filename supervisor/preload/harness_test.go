@@ -205,12 +205,19 @@ func (n *node) signal() {
 // exit waits for the end, and returns it in words: "exit status 0", "signal: ...".
 func (n *node) exit() string {
 	n.t.Helper()
+	if !n.within(guard) {
+		n.t.Fatal("still runs")
+	}
+	return n.state.String()
+}
+
+// within waits for the end, and says whether it came in time.
+func (n *node) within(d time.Duration) bool {
 	select {
 	case <-n.ended:
-		return n.state.String()
-	case <-time.After(guard):
-		n.t.Fatal("still runs")
-		return ""
+		return true
+	case <-time.After(d):
+		return false
 	}
 }
 

@@ -108,7 +108,7 @@ function watch (server) {
     if (typeof server.updateSettings === 'function') {
       server.on('session', (session) => {
         sessions.add(session)
-        if (began >= 0) retire(session)
+        if (began >= 0) retire(session, true) // it may ask first
       })
     }
   } catch (err) { /* the program goes on as if we were not there */ }
@@ -319,9 +319,11 @@ function sweep (server) {
 
 let sessionClose = null // what the program's session.close() was
 
-// retire ends an HTTP/2 session in two steps (RFC 9113, 6.8): a GOAWAY that refuses
-// nothing, and the one that counts when requests on their way have arrived.
-function retire (session) {
+// retire tells an HTTP/2 session by GOAWAY that it ends, and which streams are still
+// answered; what comes after them its client may safely send again. The connection is
+// ended only later: a reset would keep the client from reading that. (Not by a first
+// GOAWAY that refuses nothing, RFC 9113, 6.8: Node ignores all streams after its own.)
+function retire (session, fresh) {
   if (session.destroyed || session.closed) return
   if (!sessionClose) {
     let proto = Object.getPrototypeOf(session)
@@ -334,7 +336,7 @@ function retire (session) {
       defer(old, this, arguments)
     })
   }
-  if (now() - began < GRACE) session.goaway(0, 0x7fffffff)
+  if (!fresh) session.goaway()
   defer(sessionClose, session, [])
 }
 

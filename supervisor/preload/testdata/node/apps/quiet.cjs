@@ -38,11 +38,12 @@ server.listen(0, '127.0.0.1', () => {
   process.emit('SIGINT') // its own, which nobody hears
   process.on('SIGINT', f)
   process.removeListener('SIGINT', f)
-  const waiting = once(process, 'SIGINT')
+  const given = new AbortController()
+  const waiting = once(process, 'SIGINT', { signal: given.signal })
   look('promise')
-  process.emit('SIGINT')
-  waiting.then(() => {
-    look('promised')
+  given.abort()
+  waiting.catch(() => {
+    look('given up')
     http.get({ port: server.address().port, agent: new http.Agent({ keepAlive: true }) }, (res) => {
       note('connection', res.headers.connection)
       res.resume().on('end', () => {
