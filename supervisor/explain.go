@@ -29,20 +29,6 @@ func (w *member) explain() *failure {
 	return f
 }
 
-// lateness says what a worker was waited for in vain.
-func (w *member) lateness() string {
-	s := w.gen.spec
-	waited := "listened"
-	if s.WaitReady {
-		waited = "said ready"
-	}
-	text := fmt.Sprintf("not ready: it has not %s within %s (listen_timeout)", waited, s.ListenTimeout)
-	if w.said != "" {
-		text += fmt.Sprintf("; its last status was %q", w.said)
-	}
-	return text
-}
-
 // howEnded is the end of the process in hand: "ended with exit code 3", "killed by
 // SIGSEGV".
 func (w *member) howEnded() string {

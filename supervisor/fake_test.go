@@ -17,6 +17,8 @@ type program struct {
 	boot    time.Duration // from spawn to ready; 0: 100 ms
 	mute    bool          // never says ready
 	listens []string      // on these, at boot, in this order
+	proven  time.Duration // from spawn to the good answer to its probe; 0: as boot, < 0: never
+	answer  string        // to the probe before that
 	lives   time.Duration // > 0: it ends by itself so long after its spawn
 	code    int           // of every end but by SIGKILL
 	signal  int
@@ -149,6 +151,7 @@ func (f *fake) exec(p *process) []Fact {
 		return []Fact{SpawnFailed{ID: id, Stage: "exec", Err: does.err}}
 	}
 	f.after(p, does.boot, func() []Fact { return f.boot(p) })
+	f.probe(p)
 	if does.lives > 0 {
 		f.after(p, does.lives, func() []Fact { return f.end(p, does.code, does.signal, does.left) })
 	}
@@ -169,6 +172,23 @@ func (f *fake) boot(p *process) []Fact {
 	}
 	p.ready = true
 	return append(facts, BecameReady{ID: p.order.ID, Via: "READY_FD"})
+}
+
+// probe is what the answers to a probe come to.
+func (f *fake) probe(p *process) {
+	does, id := p.does, p.order.ID
+	if p.order.Spec.Ready == nil {
+		return
+	}
+	if does.answer != "" {
+		f.after(p, time.Millisecond, func() []Fact { return []Fact{Probed{ID: id, Err: errors.New(does.answer)}} })
+	}
+	if does.proven >= 0 {
+		f.after(p, max(does.proven, does.boot), func() []Fact {
+			p.ready = !p.ended && (p.ready || !p.order.Spec.WaitReady)
+			return []Fact{Probed{ID: id}}
+		})
+	}
 }
 
 // end is the main process's, with so many of its group left.

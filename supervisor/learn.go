@@ -30,11 +30,9 @@ func (l *Loop) learn(f Fact) *app {
 	case SpawnFailed:
 		return l.learnUnborn(f)
 	case BecameReady:
-		return l.process(f.ID, func(w *member, inc int) {
-			if w.gen.spec.WaitReady || w.gen.spec.Protocol != state.ProtocolNone {
-				l.ready(w, inc, f.Via, false)
-			}
-		})
+		return l.process(f.ID, func(w *member, inc int) { l.learnReady(w, inc, f) })
+	case Probed:
+		return l.process(f.ID, func(w *member, inc int) { l.learnProbed(w, inc, f) })
 	case Listening:
 		return l.process(f.ID, func(w *member, inc int) { l.learnListening(w, inc, f) })
 	case Said:
@@ -111,7 +109,7 @@ func (l *Loop) learnListening(w *member, inc int, f Listening) {
 	w.addListener(f.PID, f.Addr)
 	serves := w.serves(f.Addr) // before the address counts as served by its own generation
 	w.gen.serve(w.slot, f.Addr)
-	if !w.gen.spec.WaitReady && serves {
+	if !w.gen.spec.WaitReady && w.gen.spec.Ready == nil && serves {
 		l.ready(w, inc, "listening", true)
 	}
 }

@@ -36,6 +36,7 @@ type member struct {
 	listens   []string
 	listeners []int // pids that listen on a held socket
 	said      string
+	gates     gates
 	killed    bool
 	cut       *int // connections open at the stop signal, then at SIGKILL
 	notReady  bool // listen_timeout passed
@@ -134,7 +135,7 @@ func policy(s state.Spec) worker.Policy {
 // be called online while it refuses.
 func (w *member) infersAfter() time.Duration {
 	s := w.gen.spec
-	if s.WaitReady {
+	if s.WaitReady || s.Ready != nil {
 		return 0
 	}
 	if s.Mode == state.Fork || !s.Intercept || w.app.unseen {

@@ -51,6 +51,7 @@ func (l *Loop) spawn(w *member) {
 	w.id, w.pid = l.lastID, 0
 	w.spawnedAt, w.onlineAt, w.stopAt = time.Now(), time.Time{}, time.Time{}
 	w.via, w.listens, w.listeners, w.said = "", nil, nil, ""
+	w.gates = gates{}
 	w.killed, w.cut, w.notReady, w.unborn, w.alone = false, nil, false, nil, false
 	w.before, w.end = w.end, nil
 	w.m.Policy.InferAfter = w.infersAfter()

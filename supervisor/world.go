@@ -99,6 +99,12 @@ type (
 		ID  uint64
 		Via string
 	}
+	// Probed: its probe (Spec.Ready) got an answer, a good one for a nil Err, which is
+	// the last; Err reads as "URL said 503".
+	Probed struct {
+		ID  uint64
+		Err error
+	}
 	// Listening: a process of the spawn listens on a socket that is held for its app.
 	Listening struct {
 		ID   uint64
@@ -159,6 +165,7 @@ func (Prepared) fact()    {}
 func (Spawned) fact()     {}
 func (SpawnFailed) fact() {}
 func (BecameReady) fact() {}
+func (Probed) fact()      {}
 func (Listening) fact()   {}
 func (Unseen) fact()      {}
 func (Said) fact()        {}

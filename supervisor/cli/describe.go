@@ -170,8 +170,13 @@ func amount(a state.Amount) string {
 
 func readiness(s state.Spec) string {
 	text := fmt.Sprintf("when it listens, within %v", s.ListenTimeout)
-	if s.WaitReady {
+	switch {
+	case s.WaitReady && s.Ready != nil:
+		text = fmt.Sprintf("when it says so and the probe %v succeeds, within %v", s.Ready, s.ListenTimeout)
+	case s.WaitReady:
 		text = fmt.Sprintf("when it says so, within %v", s.ListenTimeout)
+	case s.Ready != nil:
+		text = fmt.Sprintf("when the probe %v succeeds, within %v", s.Ready, s.ListenTimeout)
 	}
 	if s.Soak != nil && *s.Soak > 0 {
 		text += fmt.Sprintf(", then %v of soak", *s.Soak)

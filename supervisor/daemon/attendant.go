@@ -16,6 +16,7 @@ import (
 	"supervisor/supervisor/handover"
 	"supervisor/supervisor/listener"
 	"supervisor/supervisor/logs"
+	"supervisor/supervisor/probe"
 	"supervisor/supervisor/process"
 	"supervisor/supervisor/state"
 	"supervisor/supervisor/usage"
@@ -29,8 +30,9 @@ type attendant struct {
 	w     *world
 	order supervisor.SpawnOrder
 
-	child *process.Child
-	gates *gate.Gates
+	child  *process.Child
+	gates  *gate.Gates
+	prober *probe.Prober // nil: nothing is asked
 }
 
 // How long an attendant waits for what a worker may never do.
@@ -80,7 +82,12 @@ func (p *attendant) spawn() (stage string, err error) {
 	}
 	p.gates = gates
 	defer gates.CloseChild()
-	child, err := process.Start(p.spec(account, ends, inherited, files))
+	spec := p.spec(account, ends, inherited, files)
+	prober, err := p.newProber(spec)
+	if err != nil {
+		return "ready", err
+	}
+	child, err := process.Start(spec)
 	if err != nil {
 		return stageOf(err), err
 	}
@@ -95,6 +102,9 @@ func (p *attendant) spawn() (stage string, err error) {
 	p.w.tell(supervisor.Spawned{ID: o.ID, PID: child.PID()})
 	gates.Start()
 	p.w.logs.Start(o.ID)
+	if p.prober = prober; prober != nil {
+		prober.Start()
+	}
 	p.w.working.Add(1)
 	go p.watch() // ends when the group is gone
 	return "", nil
@@ -263,6 +273,7 @@ func (p *attendant) heard(f gate.Fact) {
 func (p *attendant) watch() {
 	defer p.w.working.Done()
 	exit := <-p.child.Exited()
+	p.askNoMore()
 	id := p.order.ID
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	p.gates.Drain(ctx)
@@ -289,10 +300,18 @@ func (p *attendant) alone() {
 	}
 }
 
+// askNoMore ends the probe of a worker that is over, or told to be.
+func (p *attendant) askNoMore() {
+	if p.prober != nil {
+		p.prober.Stop()
+	}
+}
+
 func (p *attendant) stop(o supervisor.StopOrder) {
 	if p.child == nil {
 		return
 	}
+	p.askNoMore()
 	p.count(false)
 	if o.Message {
 		ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)

@@ -33,7 +33,7 @@ type WorkerReceipt struct {
 	OldPID      int      `json:"old_pid"`
 	NewPID      int      `json:"new_pid"`
 	ReadyMS     *int64   `json:"ready_ms"` // from spawn
-	ReadyBy     string   `json:"ready_by"` // READY_FD, NOTIFY_SOCKET, node ipc, listening, inferred
+	ReadyBy     string   `json:"ready_by"` // READY_FD, NOTIFY_SOCKET, node ipc, listening, probe, inferred
 	DrainMS     *int64   `json:"drain_ms"` // from the stop signal to an empty group
 	Killed      bool     `json:"killed"`
 	OpenAtKill  *int     `json:"open_at_kill"`

@@ -166,4 +166,10 @@ type Launch struct {
 	BaseEnv  []string `json:"base_env"`       // the caller's environment, filtered, before the app's own
 	Releases bool     `json:"releases"`       // cwd or script went through a symlink: the release has real paths of its own
 	Built    string   `json:"built,omitempty"`
+
+	// Where script is a wrapper (npm, sh -c) around one plain command, that is what
+	// Argv is; Instead is what it would have been, Env what the wrapper would have set.
+	Instead string            `json:"instead_of,omitempty"`
+	Env     map[string]string `json:"env,omitempty"`
+	Wrapper string            `json:"wrapper,omitempty"` // the wrapper that it runs through
 }
