@@ -117,7 +117,9 @@ func TestForceTakesAWorkerWhoseProbeFails(t *testing.T) {
 
 func TestAWrapperIsSuspectedWhenItsWorkerSaysNothing(t *testing.T) {
 	scene(t, func(s *site) {
-		s.prepares(func(PrepareOrder) Prepared { return Prepared{Launch: state.Launch{Path: "/usr/bin/npm", Wrapper: "npm start"}} })
+		s.prepares(func(PrepareOrder) Prepared {
+			return Prepared{Launch: state.Launch{Path: "/usr/bin/npm", Wrapper: "npm start"}}
+		})
 		s.run(program{mute: true})
 		s.bad(s.do(Put{Spec: web(1)}), "it has not said ready within 10s", "it runs through npm start, which may have taken its ready channel")
 	})

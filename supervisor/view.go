@@ -83,5 +83,6 @@ func (a *app) canRollback() bool {
 	}
 	t := a.roll.target
 	return len(state.Diff(g.spec, t.spec)) > 0 || g.launch.Path != t.launch.Path ||
-		g.launch.Script != t.launch.Script || g.launch.Dir != t.launch.Dir || g.launch.Built != t.launch.Built
+		g.launch.Script != t.launch.Script || g.launch.Dir != t.launch.Dir || g.launch.Built != t.launch.Built ||
+		!slices.Equal(g.launch.Argv, t.launch.Argv) // of another package.json
 }

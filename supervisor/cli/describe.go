@@ -84,6 +84,7 @@ func (p *printer) printDescribe(d state.Describe) {
 	p.field("env", d.EnvName)
 	p.field("script", d.Script)
 	p.field("command", strings.Join(d.Command, " "))
+	p.field("instead of", d.Instead)
 	p.field("cwd", d.Cwd)
 	p.field("listening", strings.Join(d.Listening, " "))
 	p.field("mode", mode(d.Settings))

@@ -169,7 +169,7 @@ func (p *attendant) spec(account *process.Account, ends logs.Ends, inherited gat
 		Stdin: -1, Stdout: ends.Stdout, Stderr: ends.Stderr,
 		Umask: s.Umask, Nice: s.Nice,
 	}
-	env := workerEnv(s, o.Launch.BaseEnv)
+	env := merge(workerEnv(s, o.Launch.BaseEnv), o.Launch.Env)
 	set := identity(s, env, o.Slot, o.Gen, o.ID)
 	if account != nil {
 		spec.Credential = &account.Credential

@@ -67,7 +67,7 @@ func (b *backend) Describe(ctx context.Context, name string) ([]state.Describe, 
 func (b *backend) describe(a state.App) state.Describe {
 	d := state.Describe{
 		App: a, File: a.Spec.File, EnvName: a.EnvName, Script: a.Launch.Script,
-		Command: a.Launch.Argv, Cwd: a.Launch.Dir, Listening: []string{}, Notes: a.Notes,
+		Command: a.Launch.Argv, Instead: a.Launch.Instead, Wrapper: a.Launch.Wrapper, Cwd: a.Launch.Dir, Listening: []string{}, Notes: a.Notes,
 		Logs: b.world.pathsOf(a), Settings: a.Spec, Env: a.Spec.Env, Details: []state.WorkerDetail{},
 	}
 	for _, s := range b.world.table.Sockets(a.Name) {

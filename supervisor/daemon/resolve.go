@@ -50,6 +50,11 @@ func (r resolver) resolve(ctx context.Context) (state.Launch, *unresolved) {
 	}
 	spec := r.spec
 	spec.Cwd, launch.Dir = dir, dir
+	behind := ecosystem.Unwrap(spec, disk(), lookEnv(r.env, "PATH"))
+	if behind.Argv != nil {
+		return unwrapped(launch, spec, behind), nil
+	}
+	launch.Wrapper = behind.Wrapper
 	program, err := ecosystem.Find(spec, disk(), lookEnv(r.env, "PATH"))
 	if err != nil {
 		return fail(err)
@@ -74,9 +79,35 @@ func (r resolver) resolve(ctx context.Context) (state.Launch, *unresolved) {
 		launch.Script = program.Path
 	}
 	launch.Path, launch.Argv = launch.Script, append([]string{name}, spec.Args...)
-	launch.Node = isNode(launch.Script) || shebangIsNode(launch.Script)
+	launch.Node = isNode(launch.Script) || shebangIsNode(launch.Script) || behind.Node
 	return launch, nil
 }
+
+// unwrapped is a generation that runs the plain command behind a wrapper.
+func unwrapped(launch state.Launch, spec state.Spec, behind ecosystem.Wrapped) state.Launch {
+	launch.Path, launch.Script, launch.Argv, launch.Env = behind.Path, behind.Path, behind.Argv, behind.Env
+	launch.Instead = strings.Join(append([]string{spec.Script}, spec.Args...), " ")
+	launch.Node = isNode(behind.Path) || shebangIsNode(behind.Path) || shimOfNode(behind.Path)
+	return launch
+}
+
+// shimOfNode: pnpm and yarn put a text for sh into node_modules/.bin that executes
+// node.
+func shimOfNode(path string) bool {
+	if filepath.Base(filepath.Dir(path)) != ".bin" {
+		return false
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, maxShim))
+	return strings.HasPrefix(string(text), "#!") && strings.Contains(string(text), "exec node ")
+}
+
+// maxShim is more than such a text has, in bytes.
+const maxShim = 8 << 10
 
 // interpreterName is the name that an interpreter is called by: as it would be in a
 // shell. By a path where one is written: a venv's python finds its venv by it.

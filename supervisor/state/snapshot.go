@@ -61,6 +61,8 @@ type Describe struct {
 	EnvName   string            `json:"env_name,omitempty"`
 	Script    string            `json:"script"` // real path of the running generation
 	Command   []string          `json:"command"`
+	Instead   string            `json:"instead_of,omitempty"` // the wrapper whose command this is
+	Wrapper   string            `json:"wrapper,omitempty"`    // that it runs through
 	Cwd       string            `json:"cwd"`
 	Listening []string          `json:"listening"`
 	Notes     []string          `json:"notes"`
