@@ -30,7 +30,7 @@ const (
 //
 //	ready = probe | {kind: probe without its scheme, or with it, interval: ..., timeout: ...}
 //	kind  = "http" | "tcp" | "unix" | "exec"
-//	probe = "http://" host [ ":" port ] [ path ] | "tcp://" host ":" port | "unix:" path | "exec:" words
+//	probe = "http://" host [ ":" port ] [ path ] | "http://unix:" socket [ ":" path ] | "tcp://" host ":" port | "unix:" path | "exec:" words
 func readProbe(v value) {
 	probe := state.Probe{Interval: probeInterval, Timeout: probeTimeout}
 	if v.n.kind == scalar && !v.n.null() && off(v.n) {
@@ -114,6 +114,17 @@ func (v value) url(text string) bool {
 		end = len(rest)
 	}
 	host, target := rest[:end], rest[end:]
+	if socket, ok := strings.CutPrefix(rest, unixScheme); ok {
+		socket, target, _ = strings.Cut(socket, ":")
+		if target != "" && target[0] != '/' {
+			v.fail("%s is not a URL of a socket: http://unix:run/health.sock:/path", quote(text))
+			return false
+		}
+		if !v.socketPath(socket) {
+			return false
+		}
+		host = "$"
+	}
 	switch {
 	case strings.ContainsFunc(target, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
 		v.fail("%s has a character in its path that a URL can't have (RFC 3986): write it as %%XX", quote(text))

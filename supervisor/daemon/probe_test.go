@@ -105,7 +105,7 @@ func TestAStopEndsACommandOfAProbe(t *testing.T) {
 	done := make(chan state.Result, 1)
 	file := i.yaml("name: job\nargs: [worker, ready]\nlisten_timeout: 60s\nready: {exec: \"sh -c 'echo >" + began + "; sleep 1000; true'\", timeout: 60s}")
 	go func() { done <- i.do(state.Request{Verb: state.VerbStart, File: file}) }() // ends with the stop
-	if _, err := os.ReadFile(began); err != nil { // when it says so
+	if _, err := os.ReadFile(began); err != nil {                                  // when it says so
 		t.Fatal(err)
 	}
 	i.must(state.Request{Verb: state.VerbStop})

@@ -44,10 +44,10 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 }
 
 // get returns a question that is answered by a status of 2xx or 3xx.
-func get(address string, u *url.URL) func(context.Context) error {
+func get(network, address string, u *url.URL) func(context.Context) error {
 	request := fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: supervisor\r\nAccept: */*\r\nConnection: close\r\n\r\n", u.RequestURI(), u.Host)
 	return func(ctx context.Context) error {
-		conn, err := dial(ctx, "tcp", address)
+		conn, err := dial(ctx, network, address)
 		if err != nil {
 			return err
 		}

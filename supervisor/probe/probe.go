@@ -19,6 +19,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ import (
 
 // Kinds of probe.
 const (
-	HTTP = "http" // Target is a URL, http:// only; 2xx and 3xx are good (RFC 9110, 15)
+	HTTP = "http" // Target is a URL, http:// only, or http://unix:SOCKET:/PATH; 2xx and 3xx are good (RFC 9110, 15)
 	TCP  = "tcp"  // Target is HOST:PORT; a connection is good
 	Unix = "unix" // Target is a socket's path, relative to Dir; a connection is good
 	Exec = "exec" // Target is a command, split like a shell would; exit code 0 is good
@@ -88,11 +89,7 @@ func New(c Config) (*Prober, error) {
 			p.shown, p.ask = "tcp://"+target, connect("tcp", target)
 		}
 	case Unix:
-		path := target
-		if !filepath.IsAbs(path) && path[:min(1, len(path))] != "@" {
-			path = filepath.Join(c.Dir, path)
-		}
-		p.shown, p.ask = "unix:"+target, connect("unix", path)
+		p.shown, p.ask = "unix:"+target, connect("unix", p.inDir(target))
 	default:
 		err = fmt.Errorf("no such kind: %q", c.Kind)
 	}
@@ -103,6 +100,15 @@ func New(c Config) (*Prober, error) {
 }
 
 func (p *Prober) http(target string) error {
+	if rest, ok := strings.CutPrefix(target, "http://unix:"); ok { // as nginx writes it
+		path, uri, _ := strings.Cut(rest, ":")
+		u, err := url.Parse("http://localhost" + uri)
+		if err != nil || path == "" || uri != "" && uri[0] != '/' {
+			return fmt.Errorf("not http://unix:SOCKET:/PATH")
+		}
+		p.ask = get("unix", p.inDir(path), u)
+		return nil
+	}
 	u, err := url.Parse(target)
 	if err != nil {
 		return err
@@ -114,8 +120,16 @@ func (p *Prober) http(target string) error {
 	if port == "" {
 		port = "80"
 	}
-	p.ask = get(net.JoinHostPort(u.Hostname(), port), u)
+	p.ask = get("tcp", net.JoinHostPort(u.Hostname(), port), u)
 	return nil
+}
+
+// inDir is a socket's path; an abstract one (unix(7)) is none.
+func (p *Prober) inDir(path string) string {
+	if filepath.IsAbs(path) || strings.HasPrefix(path, "@") {
+		return path
+	}
+	return filepath.Join(p.config.Dir, path)
 }
 
 // command leaves a variable that Env does not have to the shell that may be there.

@@ -23,8 +23,8 @@ const guard = 60 * time.Second
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// asked runs a probe until its good answer and returns what was told before that.
-func asked(t *testing.T, c Config, until string) (told []string) {
+// askedOf runs a probe until its good answer and returns what was told before that.
+func askedOf(t *testing.T, c Config, until string) (told []string) {
 	t.Helper()
 	tells := make(chan error, 100)
 	c.Interval, c.Tell = 10*time.Millisecond, func(err error) { tells <- err }
@@ -94,7 +94,7 @@ func TestHTTPIsGoodFrom200To399(t *testing.T) {
 		if !good {
 			until = fmt.Sprintf("http://%s/ said %d", address, status)
 		}
-		asked(t, Config{Kind: HTTP, Target: "http://" + address + "/"}, until)
+		askedOf(t, Config{Kind: HTTP, Target: "http://" + address + "/"}, until)
 	}
 }
 
@@ -110,7 +110,7 @@ func TestHTTPIsAskedAnewUntilItIsGood(t *testing.T) {
 			"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 200 OK\r\n\r\nhello",
 		}[n-1]
 	})
-	told := asked(t, Config{Kind: HTTP, Target: "http://$HOST:${P}/health?x=$P&y=$1$", Env: []string{"HOST=127.0.0.1", "P=" + address[strings.LastIndexByte(address, ':')+1:]}}, "")
+	told := askedOf(t, Config{Kind: HTTP, Target: "http://$HOST:${P}/health?x=$P&y=$1$", Env: []string{"HOST=127.0.0.1", "P=" + address[strings.LastIndexByte(address, ':')+1:]}}, "")
 	want := []string{"closed the connection without an answer", "did not answer in HTTP", "said 503", "said 404"}
 	if len(told) != len(want) {
 		t.Fatalf("told %q", told)
@@ -125,41 +125,64 @@ func TestHTTPIsAskedAnewUntilItIsGood(t *testing.T) {
 	}
 }
 
+func TestHTTPOverAUnixSocket(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	ln, err := net.Listen("unix", "w7.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan string, 10)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Host + r.RequestURI
+		if len(asked) == 1 {
+			w.WriteHeader(503)
+		}
+	})}
+	go server.Serve(ln) // ends with Close
+	defer server.Close()
+	told := askedOf(t, Config{Kind: HTTP, Target: "http://unix:w$N.sock:/health", Dir: dir, Env: []string{"N=7"}}, "")
+	if first := <-asked; first != "localhost/health" || fmt.Sprint(told) != "[http://unix:w7.sock:/health said 503]" {
+		t.Errorf("%q, told %q", first, told)
+	}
+	askedOf(t, Config{Kind: HTTP, Target: "http://unix:" + dir + "/w7.sock", Dir: "/"}, "")
+}
+
 func TestAServerThatIsSilentOrEndless(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0") // nobody accepts
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	asked(t, Config{Kind: HTTP, Target: "http://" + ln.Addr().String(), Timeout: 20 * time.Millisecond}, "gave no answer in 20ms")
-	asked(t, Config{Kind: TCP, Target: ln.Addr().String()}, "") // it is the kernel that connects
+	askedOf(t, Config{Kind: HTTP, Target: "http://" + ln.Addr().String(), Timeout: 20 * time.Millisecond}, "gave no answer in 20ms")
+	askedOf(t, Config{Kind: TCP, Target: ln.Addr().String()}, "") // it is the kernel that connects
 	address, _ := raw(t, func(int, string) string {
 		return "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", maxAnswer)
 	})
-	asked(t, Config{Kind: HTTP, Target: "http://" + address}, "answer")
+	askedOf(t, Config{Kind: HTTP, Target: "http://" + address}, "answer")
 	address, _ = raw(t, func(int, string) string { return "HTTP/1.1 200 OK\r\n\r\n" + strings.Repeat("y", 2*maxAnswer) })
-	asked(t, Config{Kind: HTTP, Target: "http://" + address}, "")
+	askedOf(t, Config{Kind: HTTP, Target: "http://" + address}, "")
 }
 
 func TestConnections(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	asked(t, Config{Kind: Unix, Target: "w-$N.sock", Dir: dir, Env: []string{"N=7"}}, "unix:w-7.sock has no listener")
+	askedOf(t, Config{Kind: Unix, Target: "w-$N.sock", Dir: dir, Env: []string{"N=7"}}, "unix:w-7.sock has no listener")
 	ln, err := net.Listen("unix", "w-7.sock")
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked(t, Config{Kind: Unix, Target: "w-$N.sock", Dir: dir, Env: []string{"N=7"}}, "")
-	asked(t, Config{Kind: Unix, Target: filepath.Join(dir, "w-7.sock"), Dir: "/"}, "")
+	askedOf(t, Config{Kind: Unix, Target: "w-$N.sock", Dir: dir, Env: []string{"N=7"}}, "")
+	askedOf(t, Config{Kind: Unix, Target: filepath.Join(dir, "w-7.sock"), Dir: "/"}, "")
 	ln.Close()
 	tcp, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked(t, Config{Kind: TCP, Target: tcp.Addr().String()}, "")
+	askedOf(t, Config{Kind: TCP, Target: tcp.Addr().String()}, "")
 	tcp.Close()
-	asked(t, Config{Kind: TCP, Target: tcp.Addr().String()}, "has no listener")
-	asked(t, Config{Kind: HTTP, Target: "http://" + tcp.Addr().String()}, "has no listener")
+	askedOf(t, Config{Kind: TCP, Target: tcp.Addr().String()}, "has no listener")
+	askedOf(t, Config{Kind: HTTP, Target: "http://" + tcp.Addr().String()}, "has no listener")
 }
 
 func TestCommands(t *testing.T) {
@@ -172,7 +195,7 @@ func TestCommands(t *testing.T) {
 		}
 		return nil
 	}
-	told := asked(t, Config{Kind: Exec, Target: `check -p $PORT 'a b' $GONE ${PORT}0`, Env: []string{"PORT=80"}, Run: run}, "")
+	told := askedOf(t, Config{Kind: Exec, Target: `check -p $PORT 'a b' $GONE ${PORT}0`, Env: []string{"PORT=80"}, Run: run}, "")
 	if fmt.Sprint(told) != "[exec: check -p $PORT 'a b' $GONE ${PORT}0 ended with exit code 3]" {
 		t.Errorf("told %q", told)
 	}
@@ -180,7 +203,7 @@ func TestCommands(t *testing.T) {
 		t.Errorf("ran %q", ran[0])
 	}
 	slow := func(ctx context.Context, _ []string) error { <-ctx.Done(); return errors.New("killed") }
-	asked(t, Config{Kind: Exec, Target: "x", Run: slow, Timeout: time.Millisecond}, "gave no answer in 1ms")
+	askedOf(t, Config{Kind: Exec, Target: "x", Run: slow, Timeout: time.Millisecond}, "gave no answer in 1ms")
 }
 
 func TestStopEndsAnOpenQuestion(t *testing.T) {
@@ -227,6 +250,8 @@ func TestWhatCannotBeAsked(t *testing.T) {
 		{HTTP, "http://127.0.0.1:x/", "invalid port"},
 		{HTTP, "http://127.0.0.1/$LINES", "invalid"},
 		{HTTP, "https://127.0.0.1/", "not http"},
+		{HTTP, "http://unix:", "not http://unix"},
+		{HTTP, "http://unix:/x:y", "not http://unix"},
 		{Exec, "'", "not a command"},
 		{"smtp", "x", "no such kind"},
 	} {
