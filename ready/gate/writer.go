@@ -82,6 +82,16 @@ func (g *Gates) Send(ctx context.Context, v any) error {
 	return nil
 }
 
+// Unread tells whether, and roughly how much of, what was sent is still in the channel: the
+// kernel's bytes for it (SIOCOUTQ), 0 when the worker has read all or there is no channel.
+func (g *Gates) Unread() (n int) {
+	if g.out == nil {
+		return 0
+	}
+	g.out.raw.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ) })
+	return n
+}
+
 func (g *Gates) cannotSend(err error) error {
 	return fmt.Errorf("cannot send a message to worker %d: %w", g.worker, err)
 }

@@ -318,10 +318,37 @@ func (p *attendant) stop(o supervisor.StopOrder) {
 		err := p.gates.Send(ctx, "shutdown")
 		cancel()
 		if err == nil {
+			p.w.working.Add(1)
+			go p.insist(o) // ends with the worker, or at half its kill_timeout
 			return
 		}
 		p.w.note(p.order.App, p.order.ID, fmt.Sprintf("%s: the message shutdown can't be sent, it gets the signal: %v", label(p.order.App, p.order.Slot), err))
 	}
+	p.interrupt(o)
+}
+
+// insist sends the signal to a worker that has not read the message shutdown when half
+// of its kill_timeout is over: it may not even know of the channel.
+func (p *attendant) insist(o supervisor.StopOrder) {
+	defer p.w.working.Done()
+	t := time.NewTimer(p.order.Spec.KillTimeout / 2)
+	defer t.Stop()
+	select {
+	case <-p.child.Gone():
+		return
+	case <-t.C:
+	}
+	p.push(func() {
+		if p.gates.Unread() == 0 {
+			return
+		}
+		p.w.note(p.order.App, p.order.ID, fmt.Sprintf("%s: it does not read the message shutdown, it gets the signal", label(p.order.App, p.order.Slot)))
+		p.interrupt(o)
+	})
+}
+
+// interrupt sends the stop signal.
+func (p *attendant) interrupt(o supervisor.StopOrder) {
 	mode := map[state.TreeKill]process.TreeMode{
 		state.TreeAuto: process.TreeAuto, state.TreeAll: process.TreeAll, state.TreeMain: process.TreeMain,
 	}[o.Tree]
