@@ -380,3 +380,25 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestUnreadIsWhatTheWorkerHasNotRead(t *testing.T) {
+	r := open(t, Config{Node: true})
+	w := r.hold(0)
+	r.CloseChild()
+	r.Start()
+	if n := r.Unread(); n != 0 {
+		t.Errorf("%d bytes unread of nothing", n)
+	}
+	if err := r.Send(t.Context(), "shutdown"); err != nil {
+		t.Fatal(err)
+	}
+	if r.Unread() == 0 {
+		t.Error("what nobody has read is not unread")
+	}
+	if _, err := w.Read(make([]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	if n := r.Unread(); n != 0 {
+		t.Errorf("%d bytes unread of what was read", n)
+	}
+}
