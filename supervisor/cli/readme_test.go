@@ -10,6 +10,7 @@ import (
 	"supervisor/ecosystem"
 	"supervisor/supervisor/cli"
 	"supervisor/supervisor/worker"
+	"supervisor/testdata/e2e"
 )
 
 var update = flag.Bool("update", false, "write the generated parts of the README anew")
@@ -24,9 +25,10 @@ func TestREADMEIsTrue(t *testing.T) {
 	}
 	text := string(data)
 	for name, want := range map[string]string{
-		"keys":     keyTable(),
-		"commands": cli.CommandTable(),
-		"states":   "```mermaid\n" + worker.Diagram() + "```\n",
+		"keys":          keyTable(),
+		"commands":      cli.CommandTable(),
+		"compatibility": e2e.CompatibilityTable(),
+		"states":        "```mermaid\n" + worker.Diagram() + "```\n",
 	} {
 		text = part(t, text, name, want)
 	}
