@@ -396,16 +396,18 @@ func on(port int) load.Config {
 // every instant, and a processor left for what is tested.
 const clients = 8
 
-// group lists the processes of a worker's process group.
+// group lists the processes of a worker's process group. Not by processes: nginx
+// writes its title over its environment.
 func (s *supervisor) group(leader int) (pids []int) {
 	s.t.Helper()
-	for _, p := range s.processes() {
-		pid, _ := strconv.Atoi(strings.Fields(p)[0])
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		pid, _ := strconv.Atoi(filepath.Base(dir))
 		if pgid, err := unix.Getpgid(pid); err == nil && pgid == leader {
 			pids = append(pids, pid)
 		}
 	}
-	return pids
+	return alive(pids)
 }
 
 // alive returns those of pids that run; a zombie does not.

@@ -19,6 +19,7 @@ type site struct {
 	keys    func(t *testing.T, s *supervisor, port int) string
 	loads   func(s *supervisor, port int) []load.Config // nil: 127.0.0.1 at the port
 	readyBy string
+	tree    int // processes of one worker, if it has children
 }
 
 // reloads of each server under load.
@@ -56,13 +57,6 @@ func script(name, keys string) func(*testing.T, *supervisor, int) string {
 	}
 }
 
-// alsoBusy is for servers that answer Connection: close while they drain.
-func alsoBusy(_ *supervisor, port int) []load.Config {
-	busy := on(port)
-	busy.KeepAlive = true
-	return []load.Config{on(port), busy}
-}
-
 func sites() []site {
 	// On the first start, living for min_uptime stands for readiness, and an
 	// interpreter on a busy machine may take longer to listen.
@@ -73,12 +67,12 @@ func sites() []site {
 		}
 	}
 	return []site{
-		{name: "go static", readyBy: "listening", keys: func(t *testing.T, _ *supervisor, port int) string {
+		{name: "go net/http, with a drain", readyBy: "listening", keys: func(t *testing.T, _ *supervisor, port int) string {
 			return fmt.Sprintf("script: %s\nenv: {PORT: %d}\n", goServer(t), port) // and the default soak
-		}, loads: alsoBusy},
+		}},
 		{name: "go ready.Notify", readyBy: "READY_FD", keys: func(_ *testing.T, _ *supervisor, port int) string {
 			return fmt.Sprintf("script: %s\nwait_ready: true\nenv: {PORT: %d}\nlisten_timeout: 60s\n", sourcePath("readyserver"), port)
-		}, loads: alsoBusy},
+		}},
 		{name: "go LISTEN_FDS", readyBy: "READY_FD", keys: declared(func(t *testing.T) string {
 			return fmt.Sprintf("script: %s\nargs: -mode listenfds", goServer(t))
 		}, "wait_ready: true")},
@@ -115,7 +109,7 @@ func sites() []site {
 // ours; none knows the supervisor.
 func TestReloadOfEveryKindOfServer(t *testing.T) {
 	t.Parallel()
-	for _, c := range sites() {
+	for _, c := range append(sites(), speakers()...) {
 		t.Run(c.name, func(t *testing.T) {
 			for _, tool := range c.tools {
 				need(t, tool)
@@ -128,11 +122,15 @@ func TestReloadOfEveryKindOfServer(t *testing.T) {
 			if c.loads != nil {
 				loads = c.loads(s, port)
 			}
-			underAll(t, loads, func(*load.Load) {
-				for range reloads {
-					c.reload(s)
-				}
+			row := c.row(t)
+			row.fresh(t, loads, func() {
+				row.busy(t, loads[0], func() {
+					for range reloads {
+						c.reload(s)
+					}
+				})
 			})
+			c.leaves(s)
 		})
 	}
 }
@@ -149,6 +147,72 @@ func (c site) reload(s *supervisor) {
 	for _, w := range receipt.Workers {
 		if w.ReadyBy != c.readyBy || w.Killed || w.DrainMS == nil || w.ExitCode == nil || *w.ExitCode != 0 {
 			s.t.Errorf("slot %d: %+v", w.Slot, w)
+		}
+	}
+}
+
+// row is the site's line in the README's table.
+func (c site) row(t *testing.T) Row {
+	t.Helper()
+	for _, r := range Rows() {
+		if r.Name == c.name {
+			return r
+		}
+	}
+	t.Fatalf("%s is not in the table of what runs unmodified", c.name)
+	return Row{}
+}
+
+// fresh holds the table's word about new connections against loads of them.
+func (r Row) fresh(t *testing.T, loads []load.Config, do func()) {
+	t.Helper()
+	if r.Fresh == None {
+		underAll(t, loads, func(*load.Load) { do() })
+		return
+	}
+	lost := lossy(t, loads[0], func(*load.Load) { do() })
+	t.Logf("on new connections: %v", lost)
+	if cut := lost.Failures[load.Reset] + lost.Failures[load.EOF]; lost.Failed > cut || cut > reloads*r.stops()*clients {
+		t.Errorf("more was lost on new connections than the table says: %v", lost)
+	}
+}
+
+// stops is how many processes stop to serve in one reload.
+func (r Row) stops() int { return 2 * 2 }
+
+// busyClients keep their connections, beside those that make new ones.
+const busyClients = 4
+
+// busy holds the table's word about connections that are kept alive against a load
+// of them.
+func (r Row) busy(t *testing.T, cfg load.Config, do func()) {
+	t.Helper()
+	if r.Busy == Kept {
+		do()
+		return
+	}
+	cfg.KeepAlive, cfg.Clients = true, busyClients
+	lost := lossy(t, cfg, func(*load.Load) { do() })
+	t.Logf("on busy keep-alive: %d of %d lost on %d connections", lost.Failed, lost.Requests, lost.Connections)
+	allowed := map[Loss]int{Some: lost.Failures[load.Idle], Unread: lost.Failed}[r.Busy]
+	if lost.Failed > allowed {
+		t.Errorf("more was lost on connections that are kept alive than the table says: %v", lost)
+	}
+	if unkept := lost.Connections >= lost.Requests; unkept != (r.Busy == Unkept) {
+		t.Errorf("%d requests had %d connections, and the table says %v", lost.Requests, lost.Connections, r.Busy)
+	}
+}
+
+// Every line of the table is a server that runs, and every server has its line.
+func TestTheTableAndTheTestsAreOfTheSame(t *testing.T) {
+	ran := map[string]site{}
+	for _, c := range append(sites(), speakers()...) {
+		ran[c.name] = c
+		c.row(t)
+	}
+	for _, r := range Rows() {
+		if c, ok := ran[r.Name]; !ok || c.readyBy != r.ReadyBy {
+			t.Errorf("%s: no test shows that it is ready by %s", r.Name, r.ReadyBy)
 		}
 	}
 }

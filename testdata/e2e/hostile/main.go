@@ -6,6 +6,11 @@
 //	lines N   prints N numbered lines, says ready
 //	flood     says ready, then writes lines as fast as it can
 //	channels  writes garbage into every ready channel as fast as it can
+//	ipc-long      says ready, then three lines of 100 MB on its node channel, and that it is done
+//	ipc-garbage   the same with 4 MB of lines that mean nothing
+//	ipc-messages  the same with 10,000 messages a second, for five seconds
+//	ipc-deaf      says ready on its node channel and never reads there
+//	ipc-full      the same, and makes it full: with handles, which have to be answered
 //	mute      closes its ready channels
 //	swarm N   starts N children that ignore SIGINT, says ready, ignores it too
 //	self      prints its uid, gid, umask, nice value and limit of open files
@@ -49,6 +54,8 @@ func main() {
 		go flood(os.Stdout, []byte(strings.Repeat("a line that says nothing at all, and says it again and again\n", 500))) // ends with the process
 	case "channels":
 		channels()
+	case "ipc-long", "ipc-garbage", "ipc-messages", "ipc-deaf", "ipc-full":
+		go channel(os.Args[1]) // ends with the process
 	case "mute":
 		for _, fd := range []string{"READY_FD", "NODE_CHANNEL_FD"} {
 			if n, err := strconv.Atoi(os.Getenv(fd)); err == nil {

@@ -1,0 +1,98 @@
+// Command tableflip is a server as the documentation of tableflip has it, which
+// knows nothing of a supervisor: SIGHUP upgrades it by itself, SIGINT and SIGTERM end
+// it. It listens on the addresses of LISTEN, each as NETWORK!ADDRESS and to the
+// letter, answers every request with its pid and loses nothing when it ends.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/cloudflare/tableflip"
+)
+
+func main() {
+	log.SetFlags(0)
+	if err := run(); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func run() error {
+	fmt.Println("pid", os.Getpid())
+	upg, err := tableflip.New(tableflip.Options{})
+	if err != nil {
+		return err
+	}
+	defer upg.Stop()
+	fmt.Println("has parent:", upg.HasParent())
+	go signals(upg) // ends with the process
+	go func() {     // so does this
+		if err := upg.WaitForParent(context.Background()); upg.HasParent() {
+			fmt.Println("parent gone:", err)
+		}
+	}()
+
+	var open sync.WaitGroup // connections
+	srv := &http.Server{Handler: http.HandlerFunc(answer), ConnState: func(_ net.Conn, s http.ConnState) {
+		switch s {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed, http.StateHijacked:
+			open.Done()
+		}
+	}}
+	var lns []net.Listener
+	served := make(chan error)
+	for _, where := range strings.Fields(os.Getenv("LISTEN")) {
+		network, address, _ := strings.Cut(where, "!")
+		ln, err := upg.Listen(network, address)
+		if err != nil {
+			return err
+		}
+		lns = append(lns, ln)
+		go func() { served <- srv.Serve(ln) }() // ends when ln is closed
+	}
+	fmt.Println("listening")
+	if err := upg.Ready(); err != nil {
+		return err
+	}
+	<-upg.Exit()
+	// Not Shutdown alone: it drops a request that it reads on a connection which was
+	// accepted before.
+	for _, ln := range lns {
+		ln.Close()
+		<-served
+	}
+	srv.SetKeepAlivesEnabled(false)
+	open.Wait()
+	return nil
+}
+
+// signals are those of tableflip's documentation.
+func signals(upg *tableflip.Upgrader) {
+	said := make(chan os.Signal, 1)
+	signal.Notify(said, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+	for sig := range said {
+		if sig == syscall.SIGHUP {
+			fmt.Println("upgrade:", upg.Upgrade())
+			continue
+		}
+		upg.Stop()
+	}
+}
+
+func answer(w http.ResponseWriter, _ *http.Request) {
+	pid := strconv.Itoa(os.Getpid())
+	w.Header().Set("X-Pid", pid)
+	fmt.Fprint(w, pid)
+}
