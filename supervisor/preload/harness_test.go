@@ -29,6 +29,14 @@ const guard = 20 * time.Second
 // versions of Node that the promises hold for.
 var versions = []string{"18", "20", "22", "24", "26"}
 
+// tested are the versions, the oldest and the newest with -short.
+func tested() []string {
+	if testing.Short() {
+		return []string{versions[0], versions[len(versions)-1]}
+	}
+	return versions
+}
+
 const nodeDir = "testdata/node"
 
 // modules installs, under CI, the versions of Node and the frameworks that the tests
@@ -51,7 +59,7 @@ func binary(version string) string {
 // each runs a test with every version.
 func each(t *testing.T, test func(t *testing.T, version string)) {
 	need(t)
-	for _, v := range versions {
+	for _, v := range tested() {
 		t.Run("node"+v, func(t *testing.T) {
 			t.Parallel() // they mostly wait
 			test(t, v)

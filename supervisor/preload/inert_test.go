@@ -139,7 +139,7 @@ func TestTools(t *testing.T) {
 	if out := run("", npm, "run", "hi"); !strings.Contains(out, "hi from npm") {
 		t.Error(out)
 	}
-	for _, v := range versions {
+	for _, v := range tested() {
 		if out := run("process.listenerCount('SIGINT') + 40\n", binary(v), "-i"); !strings.Contains(out, "40") {
 			t.Error(out)
 		}

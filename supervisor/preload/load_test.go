@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	reloads = flag.Int("reloads", 3, "rolling reloads of two workers under load, in each case")
+	reloads = flag.Int("reloads", 2, "rolling reloads of two workers under load, in each case")
 	table   = flag.Bool("table", false, "measure all cases without the preload too, and print the table")
 )
 
@@ -76,7 +76,7 @@ func TestRollingReload(t *testing.T) {
 	for _, kind := range []struct{ script, kind string }{
 		{"server.cjs", "http"}, {"server.mjs", "esm"}, {"server.cjs", "express"}, {"server.cjs", "fastify"}, {"server.cjs", "koa"},
 	} {
-		for _, version := range versions {
+		for _, version := range tested() {
 			for _, handler := range []string{"none", "close"} {
 				t.Run(kind.kind+"/node"+version+"/"+handler, func(t *testing.T) {
 					a := newApp(version, kind.script, "KIND="+kind.kind, "HANDLER="+handler)
@@ -121,13 +121,18 @@ func both(t *testing.T, a app) (cells []string) {
 // Without the preload the same loses requests, so the test above can fail.
 func TestRollingReloadCanFail(t *testing.T) {
 	need(t)
-	for _, version := range versions {
+	for _, version := range tested() {
 		t.Run("node"+version, func(t *testing.T) {
 			a := newApp(version, "server.cjs")
 			a.bare = true
 			for _, keepAlive := range []bool{false, true} {
-				if r := roll(t, a, keepAlive); r.Failed == 0 {
-					t.Errorf("keep-alive %v: nothing lost of %d: the load shows nothing", keepAlive, r.Requests)
+				lost, asked := 0, 0
+				for try := 0; lost == 0 && try < 10; try++ { // on new connections it is one or two per reload
+					r := roll(t, a, keepAlive)
+					lost, asked = lost+r.Failed, asked+r.Requests
+				}
+				if lost == 0 {
+					t.Errorf("keep-alive %v: nothing lost of %d: the load shows nothing", keepAlive, asked)
 				}
 			}
 		})

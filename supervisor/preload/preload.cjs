@@ -108,7 +108,7 @@ function watch (server) {
     if (typeof server.updateSettings === 'function') {
       server.on('session', (session) => {
         sessions.add(session)
-        if (began >= 0) retire(session, true) // it may ask first
+        if (began >= 0) retire(session, true)
       })
     }
   } catch (err) { /* the program goes on as if we were not there */ }
@@ -336,8 +336,18 @@ function retire (session, fresh) {
       defer(old, this, arguments)
     })
   }
-  if (!fresh) session.goaway()
-  defer(sessionClose, session, [])
+  let told = false
+  const tell = () => {
+    if (told || session.destroyed) return
+    told = true
+    session.goaway()
+    // Not unref'd: Node reads no more from a session that has nothing to do, and what
+    // does not read does not keep the process alive.
+    setTimeout(() => call(sessionClose, session, []), GRACE)
+  }
+  if (!fresh) return tell()
+  session.once('stream', tell) // it is here to ask
+  defer(tell, null, [])
 }
 
 // holdFastify: from close() on, Fastify answers 503 on the connections it still has.

@@ -123,7 +123,7 @@ func httpsClient(address string) func() error {
 
 func TestRollingHTTPS(t *testing.T) {
 	need(t)
-	for _, v := range versions {
+	for _, v := range tested() {
 		for _, handler := range []string{"none", "close"} {
 			t.Run("node"+v+"/"+handler, func(t *testing.T) {
 				asked := rollAsked(t, newApp(v, "server.cjs", "KIND=https", "HANDLER="+handler), httpsClient)
@@ -161,7 +161,7 @@ func http2Client(address string) func() error {
 
 func TestRollingHTTP2(t *testing.T) {
 	need(t)
-	for _, v := range versions {
+	for _, v := range tested() {
 		for _, handler := range []string{"none", "close"} {
 			t.Run("node"+v+"/"+handler, func(t *testing.T) {
 				asked := rollAsked(t, newApp(v, "server.cjs", "KIND=h2s", "HANDLER="+handler), http2Client)
