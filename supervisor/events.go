@@ -6,14 +6,19 @@ import (
 	"supervisor/supervisor/state"
 )
 
-// eventBuffer is how many events a reader may lag behind before it loses some.
-const eventBuffer = 1024
+// eventBuffer is how many events a reader may lag behind before it loses some, and
+// eventBytes how much of what workers said with them.
+const (
+	eventBuffer = 1024
+	eventBytes  = 8 << 20
+)
 
 // subscriber is one reader of the event stream.
 type subscriber struct {
 	ch    chan state.Event
 	taken chan struct{} // closed when the loop knows it
 	lost  int
+	bytes int // of Data put into ch since it was empty
 }
 
 // Events subscribes to what happens from now on. The channel is closed by cancel
@@ -41,12 +46,20 @@ func (l *Loop) publish(e state.Event) {
 	l.seq++
 	e.Seq, e.Time = l.seq, time.Now().UTC()
 	for s := range l.subs {
+		if len(s.ch) == 0 {
+			s.bytes = 0
+		}
+		if s.bytes+len(e.Data) > eventBytes {
+			s.lost++
+			continue
+		}
 		if s.lost > 0 && len(s.ch) < cap(s.ch)-1 {
 			s.ch <- state.Event{Seq: e.Seq, Time: e.Time, Kind: state.EventLost, Lost: s.lost}
 			s.lost = 0
 		}
 		select {
 		case s.ch <- e:
+			s.bytes += len(e.Data)
 		default:
 			s.lost++
 		}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -133,6 +134,33 @@ func TestASlowReaderLosesEventsAndIsToldAndBlocksNobody(t *testing.T) {
 		all := drain(slow)
 		if len(all) != 2 || all[0].Kind != state.EventLost || all[0].Lost != 50 || all[1].Text != "y" {
 			t.Errorf("%+v", all)
+		}
+	})
+}
+
+// What a worker says is held for a reader that sleeps, but not without end.
+func TestAReaderThatSleepsHoldsLittleOfWhatWorkersSay(t *testing.T) {
+	scene(t, func(s *site) {
+		s.start(web(1))
+		asleep, cancel := s.loop.Events()
+		defer cancel()
+		big := json.RawMessage(`"` + strings.Repeat("x", 1<<20) + `"`)
+		for range 100 {
+			s.loop.Tell(Messaged{ID: 101, Data: big})
+		}
+		s.loop.Tell(Noted{App: "web", Text: "small"})
+		s.sleep(ms)
+		size, told := 0, 0
+		for _, e := range drain(asleep) {
+			size += len(e.Data)
+			told += e.Lost
+		}
+		if size == 0 || size > eventBytes || told == 0 {
+			t.Errorf("%d bytes for a reader that sleeps, %d events called lost", size, told)
+		}
+		s.loop.Tell(Messaged{ID: 101, Data: big})
+		if got := drain(asleep); len(got) != 1 || len(got[0].Data) != len(big) {
+			t.Errorf("awake again it got %d events", len(got))
 		}
 	})
 }
