@@ -112,17 +112,24 @@ http {
 }
 `
 
+// quick and slow are how often servers are reloaded that take milliseconds for it, or
+// seconds, since each worker is a tree of interpreters.
+const (
+	quick = 20
+	slow  = 3
+)
+
 // speakers are servers of other systems and of other protocols. None is modified.
 func speakers() []site {
 	return []site{
-		{name: "tableflip, declared", readyBy: "tableflip", keys: func(t *testing.T, _ *supervisor, port int) string {
+		{name: "tableflip, declared", readyBy: "tableflip", times: quick, keys: func(t *testing.T, _ *supervisor, port int) string {
 			// The program writes the address in another way than the file.
 			return flips(t, fmt.Sprintf("tcp!:%d", port), fmt.Sprintf("listen: ['tcp://127.0.0.1:%d']", port))
 		}},
-		{name: "tableflip, undeclared", readyBy: "tableflip", keys: func(t *testing.T, _ *supervisor, port int) string {
+		{name: "tableflip, undeclared", readyBy: "tableflip", times: quick, keys: func(t *testing.T, _ *supervisor, port int) string {
 			return flips(t, fmt.Sprintf("tcp!localhost:%d", port))
 		}},
-		{name: "tableflip, unix socket", readyBy: "tableflip",
+		{name: "tableflip, unix socket", readyBy: "tableflip", times: quick,
 			keys: func(t *testing.T, s *supervisor, port int) string {
 				path := filepath.Join(s.dir, "web.sock")
 				return flips(t, "unix!"+path, "listen: ['unix:"+path+"']")
@@ -137,12 +144,11 @@ func speakers() []site {
 			return fmt.Sprintf("script: %s\ninterpreter: %s\nprotocol: systemd\nwait_ready: true\nlisten: ['tcp://127.0.0.1:%d']\nlisten_timeout: 60s\nenv: {SERVERS: %s}\n",
 				s.write("notify.py", readySystemd), python(t), port, workers.Path("python"))
 		}},
-		{name: "gunicorn", tools: []string{"gunicorn"}, readyBy: "listening", tree: 3, keys: func(t *testing.T, s *supervisor, port int) string {
-			s.write("site.py", "")
+		{name: "gunicorn", tools: []string{"gunicorn"}, readyBy: "listening", tree: 3, times: slow, keys: func(t *testing.T, s *supervisor, port int) string {
 			s.write("wsgi.py", wsgi)
 			return fmt.Sprintf("script: gunicorn\nargs: -w 2 -b 127.0.0.1:%d wsgi:app\nkill_signal: SIGTERM\nlisten_timeout: 60s\nmin_uptime: 50s\nsoak: 0\nkill_timeout: 40s\n", port)
 		}},
-		{name: "uvicorn", tools: []string{"/usr/bin/python3"}, readyBy: "listening", tree: 4, keys: func(t *testing.T, s *supervisor, port int) string {
+		{name: "uvicorn", tools: []string{"/usr/bin/python3"}, readyBy: "listening", tree: 4, times: slow, keys: func(t *testing.T, s *supervisor, port int) string {
 			if out, err := exec.Command("/usr/bin/python3", "-c", "import uvicorn").CombinedOutput(); err != nil {
 				need(t, "uvicorn") // which says that it is missing
 				t.Fatalf("%s", out)
@@ -150,9 +156,9 @@ func speakers() []site {
 			s.write("asgi.py", asgi)
 			return fmt.Sprintf("script: /usr/bin/python3\nargs: -m uvicorn --workers 2 --host 127.0.0.1 --port %d --no-access-log asgi:app\nkill_signal: SIGTERM\nlisten_timeout: 60s\nmin_uptime: 50s\nsoak: 0\nkill_timeout: 40s\n", port)
 		}},
-		{name: "node cluster", tools: []string{"node"}, readyBy: "node ipc", tree: 3,
+		{name: "node cluster", tools: []string{"node"}, readyBy: "node ipc", tree: 3, times: slow,
 			keys: script("node/cluster.js", "env: {PORT}\nwait_ready: true\nlisten_timeout: 60s\nkill_timeout: 60s\n")},
-		{name: "nginx", tools: []string{"nginx"}, readyBy: "listening", tree: 3, keys: func(t *testing.T, s *supervisor, port int) string {
+		{name: "nginx", tools: []string{"nginx"}, readyBy: "listening", tree: 3, times: quick, keys: func(t *testing.T, s *supervisor, port int) string {
 			conf := s.write("nginx.conf", fmt.Sprintf(nginxConf, s.dir, port))
 			return fmt.Sprintf("script: nginx\nargs: -e stderr -c %s\nkill_signal: SIGQUIT\nlisten_timeout: 60s\nmin_uptime: 50s\nsoak: 0\n", conf)
 		}},

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"path/filepath"
@@ -20,6 +21,7 @@ type site struct {
 	loads   func(s *supervisor, port int) []load.Config // nil: 127.0.0.1 at the port
 	readyBy string
 	tree    int // processes of one worker, if it has children
+	times   int // it is reloaded; 0: reloads
 }
 
 // reloads of each server under load.
@@ -125,7 +127,7 @@ func TestReloadOfEveryKindOfServer(t *testing.T) {
 			row := c.row(t)
 			row.fresh(t, loads, func() {
 				row.busy(t, loads[0], func() {
-					for range reloads {
+					for range cmp.Or(c.times, reloads) {
 						c.reload(s)
 					}
 				})
@@ -145,6 +147,7 @@ func (c site) reload(s *supervisor) {
 		s.t.Errorf("the receipt has %d slots, want 2", len(receipt.Workers))
 	}
 	for _, w := range receipt.Workers {
+		s.t.Logf("slot %d: ready after %v ms, gone after %v ms", w.Slot, deref(w.ReadyMS), deref(w.DrainMS))
 		if w.ReadyBy != c.readyBy || w.Killed || w.DrainMS == nil || w.ExitCode == nil || *w.ExitCode != 0 {
 			s.t.Errorf("slot %d: %+v", w.Slot, w)
 		}

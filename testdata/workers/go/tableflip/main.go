@@ -15,7 +15,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/cloudflare/tableflip"
 )
@@ -68,15 +70,30 @@ func run() error {
 	}
 	<-upg.Exit()
 	// Not Shutdown alone: it drops a request that it reads on a connection which was
-	// accepted before.
+	// accepted before, and ends idle ones, on which a request may be on its way.
+	draining.Store(true)
 	for _, ln := range lns {
 		ln.Close()
 		<-served
 	}
+	closed := make(chan struct{})
+	go func() { // ends with the last connection
+		open.Wait()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(linger):
+	}
 	srv.SetKeepAlivesEnabled(false)
-	open.Wait()
+	<-closed
 	return nil
 }
+
+// linger is how long idle connections may take for one more request.
+const linger = time.Second
+
+var draining atomic.Bool
 
 // signals are those of tableflip's documentation.
 func signals(upg *tableflip.Upgrader) {
@@ -93,6 +110,9 @@ func signals(upg *tableflip.Upgrader) {
 
 func answer(w http.ResponseWriter, _ *http.Request) {
 	pid := strconv.Itoa(os.Getpid())
+	if draining.Load() {
+		w.Header().Set("Connection", "close")
+	}
 	w.Header().Set("X-Pid", pid)
 	fmt.Fprint(w, pid)
 }
