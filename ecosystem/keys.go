@@ -68,7 +68,7 @@ func listenKeys() []Key {
 		{Name: "soak", Default: "min_uptime where readiness was inferred, else 0", Meaning: "time a new worker must stay up after ready before its predecessor leaves", read: readSoak},
 		{Name: "pre_drain", Default: "0", Meaning: "pause between taking a worker out of accept and its stop signal", Status: Later},
 		{Name: "balance", Meaning: "how connections are spread over workers", Status: Later},
-		{Name: "node_drain", Default: "true", Meaning: "help Node programs to drain; takes effect in a later version, so that writing true is not supported yet", read: readNodeDrain},
+		{Name: "node_drain", Default: "true", Meaning: "help Node programs in cluster mode to drain: see Node below; false: leave them alone", read: func(v value) { v.bool(&v.a.spec.NodeDrain) }},
 	}
 }
 

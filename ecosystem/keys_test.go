@@ -102,7 +102,7 @@ func TestEveryKeyThatWorksChangesTheSpec(t *testing.T) {
 
 func TestDefaultsAreWhatTheTableSays(t *testing.T) {
 	plain := parse(t, "apps:\n  - script: app.js\n", testOptions("eco.yaml")).Apps[0]
-	inWords := []string{"name", "cwd", "interpreter", "soak", "out_file", "error_file", "group", "node_drain"}
+	inWords := []string{"name", "cwd", "interpreter", "soak", "out_file", "error_file", "group"}
 	for _, key := range Keys() {
 		if key.Status != Works || key.Default == "" || slices.Contains(inWords, key.Name) {
 			continue

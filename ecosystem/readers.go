@@ -65,16 +65,6 @@ func readSoak(v value) {
 	}
 }
 
-func readNodeDrain(v value) {
-	on := false
-	v.bool(&on)
-	if on {
-		v.fail("%s (leave the key out, or write false)", notYet("true"))
-		return
-	}
-	v.a.spec.NodeDrain = false
-}
-
 func readSignal(v value) {
 	if v.n.kind != scalar || !v.n.integer() && v.n.tag != "!!str" {
 		v.expects("a signal (SIGTERM, TERM or 15)")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -187,6 +188,7 @@ func (p *attendant) spec(account *process.Account, ends logs.Ends, inherited gat
 		set["LISTEN_FDS"], set["LISTEN_FDNAMES"] = fmt.Sprint(len(names)), strings.Join(names, ":")
 		spec.ListenPID = true
 	}
+	maps.Copy(set, p.drainEnv(env))
 	spec.Env = append(merge(env, set), inherited.Env(3+len(spec.Files))...)
 	spec.Files = append(spec.Files, inherited.Files...)
 	for _, l := range s.Limits {

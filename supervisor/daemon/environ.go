@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"supervisor/supervisor/preload"
 	"supervisor/supervisor/state"
 )
 
@@ -17,7 +18,8 @@ func ours(name string) bool {
 		"WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE", "MAINPID", "MANAGERPID", "INVOCATION_ID", "JOURNAL_STREAM",
 		"TABLEFLIP_HAS_PARENT_7DIU3",
 		"READY_FD", "NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "NODE_UNIQUE_ID",
-		"SUPERVISOR_APP", "SUPERVISOR_WORKER", "SUPERVISOR_GENERATION", "NODE_APP_INSTANCE":
+		"SUPERVISOR_APP", "SUPERVISOR_WORKER", "SUPERVISOR_GENERATION", "NODE_APP_INSTANCE",
+		preload.Variable:
 		return true
 	}
 	return false

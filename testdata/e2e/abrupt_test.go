@@ -23,7 +23,7 @@ func TestAbruptServerLosesOnlyWhatIsInFlight(t *testing.T) {
 			need(t, c.tool)
 			s := newSupervisor(t)
 			port := freePort(t)
-			keys := script(c.script, "env: {PORT}\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\n")
+			keys := script(c.script, "env: {PORT}\nnode_drain: false\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\n")
 			s.ecosystem("name: web\ninstances: 2\n" + keys(t, s, port))
 			s.must("start", "ecosystem.yaml")
 			cfg := on(port)
