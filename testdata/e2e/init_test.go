@@ -13,8 +13,8 @@ import (
 // again for every worker, and the daemon keeps what init allocated. Counts, unlike
 // times, are the same on every machine.
 const (
-	maxInitBytes  = 600 << 10
-	maxInitAllocs = 6000
+	maxInitBytes  = 400 << 10
+	maxInitAllocs = 2500
 )
 
 func TestPackageInitIsCheap(t *testing.T) {
