@@ -127,7 +127,7 @@ func speakers() []site {
 			return flips(t, fmt.Sprintf("tcp!:%d", port), fmt.Sprintf("listen: ['tcp://127.0.0.1:%d']", port))
 		}},
 		{name: "tableflip, undeclared", readyBy: "tableflip", times: quick, keys: func(t *testing.T, _ *supervisor, port int) string {
-			return flips(t, fmt.Sprintf("tcp!localhost:%d", port))
+			return flips(t, fmt.Sprintf("tcp!localhost:%d", port), "reload: {strategy: blue-green}")
 		}},
 		{name: "tableflip, unix socket", readyBy: "tableflip", times: quick,
 			keys: func(t *testing.T, s *supervisor, port int) string {
@@ -230,4 +230,33 @@ func TestTableflipWorkersKnowTheirPredecessor(t *testing.T) {
 	if text := s.read(out); strings.Count(text, "has parent: true") != 2 || strings.Count(text, "parent gone: <nil>") != 2 {
 		t.Errorf("two workers say:\n%s", text)
 	}
+}
+
+// A worker's sockets are those of its own generation, in its order, also when a newer
+// one, which failed, had declared others.
+func TestACrashAfterAFailedReloadFindsItsOwnSockets(t *testing.T) {
+	t.Parallel()
+	s := newSupervisor(t)
+	a, b, c := freePort(t), freePort(t), freePort(t)
+	file := s.ecosystem(behaves(t, "web", "calm", fmt.Sprintf("listen: ['a=tcp://127.0.0.1:%d', 'b=tcp://127.0.0.1:%d']", a, b)))
+	s.must("start", file)
+	sockets := func(pid int) string {
+		var text string
+		for fd := range 2 {
+			to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", pid, 3+fd))
+			text += fmt.Sprintln(to, err)
+		}
+		return text
+	}
+	first := s.pids("web")[0]
+	before := sockets(first)
+	s.ecosystem(behaves(t, "web", "crash", fmt.Sprintf("listen: ['c=tcp://127.0.0.1:%d', 'b=tcp://127.0.0.1:%d', 'a=tcp://127.0.0.1:%d']", c, b, a)))
+	s.fails(1, []string{"no such behaviour"}, "reload", "web")
+	events := s.events()
+	syscall.Kill(first, syscall.SIGKILL)
+	second := events.worker("web", 0, state.WhatReady)
+	if after := sockets(second.PID); after != before || !strings.Contains(before, "socket:") {
+		t.Errorf("its sockets were %s, and are %s after a crash", before, after)
+	}
+	contains(t, s.read(fmt.Sprintf("/proc/%d/environ", second.PID)), "LISTEN_FDNAMES=a:b")
 }
