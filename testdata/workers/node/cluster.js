@@ -21,8 +21,10 @@ if (cluster.isPrimary) {
   cluster.fork()
 } else {
   const server = http.createServer((req, res) => {
+    const ms = Number(new URL(req.url, 'http://x').searchParams.get('ms'))
+    if (ms) console.log('slow')
     res.setHeader('X-Pid', process.pid)
-    res.end(String(process.pid))
+    setTimeout(() => res.end(String(process.pid)), ms)
   })
   server.listen(PORT, HOST)
   process.on('SIGINT', () => server.close(() => process.disconnect()))
