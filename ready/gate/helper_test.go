@@ -18,6 +18,9 @@ import (
 const guard = 60 * time.Second
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv(playTableflip); address != "" {
+		os.Exit(tableflipProgram(address))
+	}
 	goleak.VerifyTestMain(m)
 }
 
