@@ -98,7 +98,10 @@ func (r *rig) spawn(env []string, argv ...string) {
 	r.t.Helper()
 	path, err := exec.LookPath(argv[0])
 	if err != nil {
-		r.t.Skipf("%s is not installed", argv[0])
+		if os.Getenv("CI") != "" {
+			r.t.Fatalf("%s is missing", argv[0])
+		}
+		r.t.Skipf("%s is missing", argv[0])
 	}
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {

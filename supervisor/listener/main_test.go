@@ -385,7 +385,10 @@ func has(t *testing.T, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
-		t.Skipf("%s is not here", program)
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s is missing", program)
+		}
+		t.Skipf("%s is missing", program)
 	}
 	return path
 }
