@@ -46,7 +46,7 @@ func Rows() []Row {
 		{"python sd_notify and LISTEN_FDS", "`protocol: systemd`, `listen`, `wait_ready: true`", "NOTIFY_SOCKET", "SIGINT", None, Unkept},
 		{"python unix socket", "`listen`", "listening", "SIGINT", None, Unkept},
 		{"gunicorn", "`kill_signal: SIGTERM`", "listening", "SIGTERM", None, Unkept},
-		{"uvicorn", "`kill_signal: SIGTERM`", "listening", "SIGTERM", Unread, Unread},
+		{"uvicorn", "`kill_signal: SIGTERM`", "listening", "SIGTERM", Unread, Kept},
 		{"nginx", "`kill_signal: SIGQUIT`", "listening", "SIGQUIT", None, Some},
 		{"node portfinder", "`wait_ready: true`", "node ipc", "SIGINT", None, Kept},
 		{"node get-port", "`wait_ready: true`", "node ipc", "SIGINT", None, Kept},
