@@ -375,14 +375,18 @@ function portOf (server) {
 }
 
 // ownKill: libraries that only run hooks at exit (signal-exit) take their handlers
-// away and send the signal again, to die as if they had not been there. Without
-// them the program has no handler.
+// away and send the signal again, to die as if they had not been there. A program
+// that still listens then has no handler but them.
 function ownKill () {
   replace(process, 'kill', (old) => function (pid, name) {
     const same = pid === process.pid && (name === signal || name === require('os').constants.signals[signal])
-    if (!same || alone || count() > 0 || !servers.all().some((server) => server._handle)) return call(old, this, arguments)
-    alone = true
-    finish()
+    if (!same || alone || count() > 0) return call(old, this, arguments)
+    if (servers.all().some((server) => server._handle)) {
+      alone = true
+      finish()
+    } else {
+      giveWay() // it has closed them itself, and is done
+    }
     return true
   })
 }
