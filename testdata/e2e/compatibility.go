@@ -48,10 +48,11 @@ func Rows() []Row {
 		{"gunicorn", "`kill_signal: SIGTERM`", "listening", "SIGTERM", None, Unkept},
 		{"uvicorn", "`kill_signal: SIGTERM`", "listening", "SIGTERM", Unread, Kept},
 		{"nginx", "`kill_signal: SIGQUIT`", "listening", "SIGQUIT", None, Some},
-		{"node portfinder", "`wait_ready: true`", "node ipc", "SIGINT", None, Kept},
-		{"node get-port", "`wait_ready: true`", "node ipc", "SIGINT", None, Kept},
-		{"node detect-port", "`wait_ready: true`", "node ipc", "SIGINT", None, Kept},
-		{"node cluster", "`wait_ready: true`", "node ipc", "SIGINT", None, Kept},
+		{"node, no signal handler", "", "listening", "SIGINT", None, None},
+		{"node portfinder", "`wait_ready: true`", "node ipc", "SIGINT", None, None},
+		{"node get-port", "`wait_ready: true`", "node ipc", "SIGINT", None, None},
+		{"node detect-port", "`wait_ready: true`", "node ipc", "SIGINT", None, None},
+		{"node cluster", "`wait_ready: true`", "node ipc", "SIGINT", None, None},
 	}
 }
 
