@@ -25,7 +25,7 @@ func TestAbruptServerLosesOnlyWhatIsInFlight(t *testing.T) {
 			port := freePort(t)
 			keys := script(c.script, "env: {PORT}\nnode_drain: false\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\n")
 			s.ecosystem("name: web\ninstances: 2\n" + keys(t, s, port))
-			s.must("start", "ecosystem.yaml")
+			s.Must("start", "ecosystem.yaml")
 			cfg := on(port)
 			cfg.Path = "/slow?ms=300" // in flight at every instant, and few begin or end while it is counted
 			cut, replaced := 0, 0
@@ -67,9 +67,9 @@ func TestKillTimeoutCutsAndSaysSo(t *testing.T) {
 	s := newSupervisor(t)
 	port := freePort(t)
 	s.ecosystem(fmt.Sprintf("name: web\nscript: %s\nwait_ready: true\nkill_timeout: 500ms\nenv: {PORT: %d}", goServer(t), port))
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	events := s.events()
-	old := s.pids("web")[0]
+	old := s.Pids("web")[0]
 
 	answered := make(chan error, 1)
 	logs := s.follow("web", "slow")
@@ -96,7 +96,7 @@ func TestKillTimeoutCutsAndSaysSo(t *testing.T) {
 	if killed.PID != old {
 		t.Errorf("killed pid %d, want %d", killed.PID, old)
 	}
-	text := s.must("history", "web").stdout
+	text := s.Must("history", "web").Stdout
 	for _, says := range []string{"1 connection cut", "killed at kill_timeout with 1 connection open"} {
 		contains(t, text, says)
 	}
@@ -109,8 +109,8 @@ func TestIgnoredSignalIsKilledAtKillTimeout(t *testing.T) {
 	s := newSupervisor(t)
 	port := freePort(t)
 	s.ecosystem(fmt.Sprintf("name: web\nscript: %s\nargs: -mode ignore-int\nsoak: 0\nkill_timeout: 1500ms\nenv: {PORT: %d}", goServer(t), port))
-	s.must("start", "ecosystem.yaml")
-	old := s.group(s.pids("web")[0])
+	s.Must("start", "ecosystem.yaml")
+	old := s.group(s.Pids("web")[0])
 	if len(old) != 2 {
 		t.Fatalf("the group has %v, want a worker and its child", old)
 	}
@@ -125,8 +125,8 @@ func TestIgnoredSignalIsKilledAtKillTimeout(t *testing.T) {
 	}
 
 	events := s.events()
-	last := s.group(s.pids("web")[0])
-	s.must("stop", "web")
+	last := s.group(s.Pids("web")[0])
+	s.Must("stop", "web")
 	draining := events.worker("web", 0, state.WhatDraining)
 	gone := events.worker("web", 0, state.WhatGone)
 	if took := gone.Time.Sub(draining.Time); took < 1500e6 {
@@ -154,8 +154,8 @@ runpy.run_path(folder + "/http_server.py")
 `)
 	s.ecosystem(fmt.Sprintf("name: web\nscript: parent.py\ninterpreter: %s\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\nkill_timeout: 1500ms\nenv: {PORT: %d, SERVERS: %s}",
 		python(t), port, workers.Path("python")))
-	s.must("start", "ecosystem.yaml")
-	old := s.group(s.pids("web")[0])
+	s.Must("start", "ecosystem.yaml")
+	old := s.group(s.Pids("web")[0])
 	if len(old) != 2 {
 		t.Fatalf("the group has %v, want a worker and its child", old)
 	}
@@ -168,7 +168,7 @@ runpy.run_path(folder + "/http_server.py")
 			t.Errorf("left of the old group: %v", left)
 		}
 	})
-	if pids := s.pids("web"); slices.Contains(old, pids[0]) {
+	if pids := s.Pids("web"); slices.Contains(old, pids[0]) {
 		t.Errorf("pid %d is old", pids[0])
 	}
 }

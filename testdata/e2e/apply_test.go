@@ -27,7 +27,7 @@ func newEditable(t *testing.T, ports map[string]int, more string) *editable {
 		e.keys[app] = fmt.Sprintf("name: %s\nscript: %s\ninstances: 2\nwait_ready: true\nenv: {PORT: %d, COLOUR: red}\n%s", app, goServer(t), port, more)
 	}
 	e.save()
-	e.must("start", "ecosystem.yaml")
+	e.Must("start", "ecosystem.yaml")
 	return e
 }
 
@@ -69,9 +69,9 @@ func (s *supervisor) environ(pid int) map[string]string {
 // replaced runs a command and says which of an app's pids it has changed.
 func (s *supervisor) replaced(app string, args ...string) (changed bool) {
 	s.t.Helper()
-	before := s.pids(app)
-	s.must(args...)
-	after := s.pids(app)
+	before := s.Pids(app)
+	s.Must(args...)
+	after := s.Pids(app)
 	same := 0
 	for _, pid := range after {
 		if slices.Contains(before, pid) {
@@ -100,11 +100,11 @@ func TestEveryChangedKeyIsApplied(t *testing.T) {
 	const start = "start"
 	apply := func(what string) {
 		t.Helper()
-		others := e.pids("side")
+		others := e.Pids("side")
 		if !e.replaced("web", start, "ecosystem.yaml") {
 			t.Errorf("%s: web was not replaced", what)
 		}
-		if now := e.pids("side"); !slices.Equal(now, others) {
+		if now := e.Pids("side"); !slices.Equal(now, others) {
 			t.Errorf("%s: side was replaced: %v, now %v", what, others, now)
 		}
 	}
@@ -115,44 +115,44 @@ func TestEveryChangedKeyIsApplied(t *testing.T) {
 			}
 			e.edit("web", "COLOUR: red", "COLOUR: blue")
 			apply("env")
-			for _, pid := range e.pids("web") {
+			for _, pid := range e.Pids("web") {
 				if got := e.environ(pid)["COLOUR"]; got != "blue" {
 					t.Errorf("COLOUR is %q after the change", got)
 				}
 			}
 			e.edit("web", ", COLOUR: blue", "")
 			apply("env removed")
-			for _, pid := range e.pids("web") {
+			for _, pid := range e.Pids("web") {
 				if got, ok := e.environ(pid)["COLOUR"]; ok {
 					t.Errorf("COLOUR is %q after it was removed", got)
 				}
 			}
 
-			before := e.pids("web")
+			before := e.Pids("web")
 			e.edit("web", "instances: 2", "instances: 3")
-			e.must(start, "ecosystem.yaml")
-			if now := e.pids("web"); len(now) != 3 || !slices.Equal(now[:2], before) {
+			e.Must(start, "ecosystem.yaml")
+			if now := e.Pids("web"); len(now) != 3 || !slices.Equal(now[:2], before) {
 				t.Errorf("instances 2 -> 3: %v, now %v", before, now)
 			}
 			e.edit("web", "instances: 3", "instances: 2")
-			e.must(start, "ecosystem.yaml")
-			if now := e.pids("web"); !slices.Equal(now, before) {
+			e.Must(start, "ecosystem.yaml")
+			if now := e.Pids("web"); !slices.Equal(now, before) {
 				t.Errorf("instances 3 -> 2: %v, now %v", before, now)
 			}
 
-			copied := filepath.Join(e.dir, "bin", "server2")
+			copied := filepath.Join(e.Dir, "bin", "server2")
 			e.write("bin/server2", e.read(goServer(t)))
 			if err := os.Chmod(copied, 0o755); err != nil {
 				t.Fatal(err)
 			}
 			e.edit("web", "script: "+goServer(t), "script: bin/server2")
 			apply("script")
-			if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", e.pids("web")[0])); exe != copied {
+			if exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", e.Pids("web")[0])); exe != copied {
 				t.Errorf("web runs %s, not the new script", exe)
 			}
 			e.edit("web", "script: bin/server2", "script: ./server2\ncwd: bin")
 			apply("cwd")
-			if cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", e.pids("web")[0])); cwd != filepath.Join(e.dir, "bin") {
+			if cwd, _ := os.Readlink(fmt.Sprintf("/proc/%d/cwd", e.Pids("web")[0])); cwd != filepath.Join(e.Dir, "bin") {
 				t.Errorf("web runs in %s", cwd)
 			}
 			e.edit("web", "script: ./server2", "script: ./wrapped")
@@ -161,7 +161,7 @@ func TestEveryChangedKeyIsApplied(t *testing.T) {
 			apply("interpreter")
 			e.edit("web", "cwd: bin", "cwd: bin\nargs: -linger 2s")
 			apply("args")
-			if cmd := e.read(fmt.Sprintf("/proc/%d/cmdline", e.pids("web")[0])); !strings.Contains(cmd, "-linger\x002s") {
+			if cmd := e.read(fmt.Sprintf("/proc/%d/cmdline", e.Pids("web")[0])); !strings.Contains(cmd, "-linger\x002s") {
 				t.Errorf("web runs %q", cmd)
 			}
 			e.edit("web", "cwd: bin", "cwd: bin\nkill_timeout: 9s")
@@ -201,26 +201,26 @@ func TestAppsComeAndGo(t *testing.T) {
 	web, side, late := freePort(t), freePort(t), freePort(t)
 	e := newEditable(t, map[string]int{"web": web, "side": side}, "")
 	under(t, on(web), func(*load.Load) {
-		kept := e.pids("web")
+		kept := e.Pids("web")
 		e.keys["late"] = strings.ReplaceAll(strings.ReplaceAll(e.keys["side"], "side", "late"), fmt.Sprint(side), fmt.Sprint(late))
 		gone := e.keys["side"]
 		e.keys["side"] = ""
 		e.save()
 
 		// The plan says what would be done, and nothing is.
-		plan := e.must("start", "ecosystem.yaml", "--dry-run").stdout
+		plan := e.Must("start", "ecosystem.yaml", "--dry-run").Stdout
 		for _, says := range []string{"web: unchanged", "late: start (new)", "side: delete (not in the file any more)"} {
 			contains(t, plan, says)
 		}
-		plan = e.must("reload", "ecosystem.yaml", "--dry-run").stdout
+		plan = e.Must("reload", "ecosystem.yaml", "--dry-run").Stdout
 		contains(t, plan, "web: replace")
-		if got := names(e.list()); !slices.Equal(got, []string{"side", "web"}) || !slices.Equal(e.pids("web"), kept) {
-			t.Errorf("--dry-run changed something: %v, web %v, was %v", got, e.pids("web"), kept)
+		if got := names(e.List()); !slices.Equal(got, []string{"side", "web"}) || !slices.Equal(e.Pids("web"), kept) {
+			t.Errorf("--dry-run changed something: %v, web %v, was %v", got, e.Pids("web"), kept)
 		}
 
-		e.must("start", "ecosystem.yaml")
-		if got := names(e.list()); !slices.Equal(got, []string{"late", "web"}) || !slices.Equal(e.pids("web"), kept) {
-			t.Errorf("the apps are %v, web %v, was %v", got, e.pids("web"), kept)
+		e.Must("start", "ecosystem.yaml")
+		if got := names(e.List()); !slices.Equal(got, []string{"late", "web"}) || !slices.Equal(e.Pids("web"), kept) {
+			t.Errorf("the apps are %v, web %v, was %v", got, e.Pids("web"), kept)
 		}
 		if !refused(side) || refused(late) {
 			t.Errorf("side refuses: %v, late refuses: %v", refused(side), refused(late))
@@ -232,21 +232,21 @@ func TestAppsComeAndGo(t *testing.T) {
 		if !e.replaced("web", "reload", "ecosystem.yaml") {
 			t.Error("reload FILE left the unchanged alone")
 		}
-		if got := names(e.list()); !slices.Equal(got, []string{"side", "web"}) {
+		if got := names(e.List()); !slices.Equal(got, []string{"side", "web"}) {
 			t.Errorf("the apps are %v", got)
 		}
 
 		// --only leaves the others alone.
-		kept = e.pids("web")
+		kept = e.Pids("web")
 		e.edit("web", "COLOUR: red", "COLOUR: blue")
 		if !e.replaced("side", "reload", "ecosystem.yaml", "--only", "side") {
 			t.Error("side was not replaced")
 		}
-		if now := e.pids("web"); !slices.Equal(now, kept) {
+		if now := e.Pids("web"); !slices.Equal(now, kept) {
 			t.Errorf("--only side replaced web: %v, now %v", kept, now)
 		}
-		e.fails(2, []string{"sdie"}, "reload", "ecosystem.yaml", "--only", "sdie")
-		e.fails(1, []string{"wbe"}, "reload", "wbe")
+		e.Fails(2, []string{"sdie"}, "reload", "ecosystem.yaml", "--only", "sdie")
+		e.Fails(1, []string{"wbe"}, "reload", "wbe")
 	})
 }
 
@@ -258,22 +258,22 @@ func TestEnvNameIsKept(t *testing.T) {
 	s.ecosystem(fmt.Sprintf("name: web\nscript: %s\nwait_ready: true\nenv: {PORT: %d, COLOUR: red}\nenv_blue: {COLOUR: blue, ONLY: b}\nenv_green: {COLOUR: green}", goServer(t), port))
 	colour := func(want, only string) {
 		t.Helper()
-		env := s.environ(s.pids("web")[0])
+		env := s.environ(s.Pids("web")[0])
 		if env["COLOUR"] != want || env["ONLY"] != only {
 			t.Errorf("COLOUR is %q, ONLY %q, want %q and %q", env["COLOUR"], env["ONLY"], want, only)
 		}
 	}
-	s.must("start", "ecosystem.yaml", "--env", "blue")
+	s.Must("start", "ecosystem.yaml", "--env", "blue")
 	colour("blue", "b")
 	s.complete("web")
 	colour("blue", "b")
-	s.must("reload", "ecosystem.yaml")
+	s.Must("reload", "ecosystem.yaml")
 	colour("blue", "b")
 	s.complete("web", "--env", "green")
 	colour("green", "")
-	s.must("reload")
+	s.Must("reload")
 	colour("green", "")
-	s.fails(2, []string{"grene"}, "reload", "web", "--env", "grene")
+	s.Fails(2, []string{"grene"}, "reload", "web", "--env", "grene")
 	colour("green", "")
 }
 
@@ -285,9 +285,9 @@ func TestScaleStopStartRestartDelete(t *testing.T) {
 	e := newEditable(t, map[string]int{"web": web, "side": side}, "")
 	count := func(want int, args ...string) {
 		t.Helper()
-		before := e.pids("web")
-		e.must(args...)
-		now := e.pids("web")
+		before := e.Pids("web")
+		e.Must(args...)
+		now := e.Pids("web")
 		if len(now) != want {
 			t.Errorf("%v: %d workers, want %d", args, len(now), want)
 		}
@@ -300,56 +300,56 @@ func TestScaleStopStartRestartDelete(t *testing.T) {
 		count(5, "scale", "web", "+1")
 		count(3, "scale", "web", "-2")
 		e.complete("web")
-		if n := len(e.pids("web")); n != 3 {
+		if n := len(e.Pids("web")); n != 3 {
 			t.Errorf("%d workers after a reload of 3", n)
 		}
 		count(1, "scale", "web", "1")
-		e.fails(2, []string{"web", "between 1 and"}, "scale", "web", "-1")
-		e.must("scale", "web", "max")
+		e.Fails(2, []string{"web", "between 1 and"}, "scale", "web", "-1")
+		e.Must("scale", "web", "max")
 		e.edit("web", "instances: 2", "instances: 1")
-		e.must("start", "ecosystem.yaml")
-		if n := len(e.pids("web")); n != 1 {
+		e.Must("start", "ecosystem.yaml")
+		if n := len(e.Pids("web")); n != 1 {
 			t.Errorf("%d workers after the file said 1", n)
 		}
-		e.must("scale", "web", "2")
+		e.Must("scale", "web", "2")
 	})
 
-	before := e.pids("web")
-	e.must("stop", "web")
-	if app := e.app("web"); app.Status != "stopped" || !refused(web) || refused(side) || len(alive(before)) > 0 {
+	before := e.Pids("web")
+	e.Must("stop", "web")
+	if app := e.App("web"); app.Status != "stopped" || !refused(web) || refused(side) || len(alive(before)) > 0 {
 		t.Errorf("after stop web is %s, refuses: %v, alive: %v; side refuses: %v", app.Status, refused(web), alive(before), refused(side))
 	}
-	e.must("stop", "web") // it already was
-	out := e.must("reload", "web")
-	contains(t, out.all(), "stopped")
-	if app := e.app("web"); app.Status != "stopped" {
+	e.Must("stop", "web") // it already was
+	out := e.Must("reload", "web")
+	contains(t, out.All(), "stopped")
+	if app := e.App("web"); app.Status != "stopped" {
 		t.Errorf("a stopped app is %s after a reload", app.Status)
 	}
-	e.must("start", "web")
+	e.Must("start", "web")
 	under(t, on(web), func(*load.Load) {
-		if n := len(e.pids("web")); n != 2 {
+		if n := len(e.Pids("web")); n != 2 {
 			t.Errorf("%d workers after start, want the 2 of before", n)
 		}
-		now := e.pids("web")
-		e.must("start", "web") // it already runs
-		if !slices.Equal(e.pids("web"), now) {
+		now := e.Pids("web")
+		e.Must("start", "web") // it already runs
+		if !slices.Equal(e.Pids("web"), now) {
 			t.Error("start replaced what runs")
 		}
 		if !e.replaced("web", "restart", "web") { // slot by slot, with the sockets held
 			t.Error("restart left workers alone")
 		}
 	})
-	e.must("delete", "web")
-	if got := names(e.list()); !slices.Equal(got, []string{"side"}) || !refused(web) {
+	e.Must("delete", "web")
+	if got := names(e.List()); !slices.Equal(got, []string{"side"}) || !refused(web) {
 		t.Errorf("after delete the apps are %v, web refuses: %v", got, refused(web))
 	}
-	e.fails(1, []string{"web"}, "reload", "web")
-	e.must("start", "ecosystem.yaml")
-	if n := len(e.pids("web")); n != 1 {
+	e.Fails(1, []string{"web"}, "reload", "web")
+	e.Must("start", "ecosystem.yaml")
+	if n := len(e.Pids("web")); n != 1 {
 		t.Errorf("%d workers after delete and start, want the file's 1", n)
 	}
-	e.must("delete")
-	if got := names(e.list()); len(got) > 0 || !refused(web) || !refused(side) {
+	e.Must("delete")
+	if got := names(e.List()); len(got) > 0 || !refused(web) || !refused(side) {
 		t.Errorf("after delete of all: %v", got)
 	}
 }

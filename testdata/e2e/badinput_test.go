@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"supervisor/testdata/lab"
 )
 
 func TestFilesThatCannotBeUsed(t *testing.T) {
@@ -34,7 +36,7 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 		{"a folder without package main", "folder.yaml", "apps:\n  - {name: web, script: /usr/share}\n", []string{"folder.yaml:2", "/usr/share", "package main"}},
 		{"a name that another file has", "name.yaml", "apps:\n  - {name: calm, script: /bin/true}\n", []string{"calm", "calm.yaml", "nothing was changed"}},
 	} {
-		path := filepath.Join(s.dir, "none.yaml")
+		path := filepath.Join(s.Dir, "none.yaml")
 		if c.file != "" {
 			path = s.write(c.file, c.text)
 		}
@@ -42,17 +44,17 @@ func TestFilesThatCannotBeUsed(t *testing.T) {
 			if verb == "validate" && c.name == "a name that another file has" {
 				continue // the file itself is good
 			}
-			out := s.fails(2, c.says, verb, path)
+			out := s.Fails(2, c.says, verb, path)
 			if t.Failed() {
-				t.Fatalf("%s: %s", c.name, out.all())
+				t.Fatalf("%s: %s", c.name, out.All())
 			}
-			if strings.Contains(out.all(), "goroutine ") {
-				t.Errorf("%s: %s", c.name, out.all())
+			if strings.Contains(out.All(), "goroutine ") {
+				t.Errorf("%s: %s", c.name, out.All())
 			}
 		}
 		unharmed()
 	}
-	if apps := s.list().Apps; len(apps) != 1 {
+	if apps := s.List().Apps; len(apps) != 1 {
 		t.Errorf("%d apps", len(apps))
 	}
 }
@@ -61,9 +63,9 @@ func TestABrokenFileStartsNoDaemon(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	path := s.write("bad.yaml", "apps: [{script: x, nmae: y}]\n")
-	s.fails(2, []string{"bad.yaml:1", "nmae"}, "start", path)
-	s.fails(1, []string{"gone.js"}, "start", "gone.js")
-	s.fails(3, []string{"no supervisor runs"}, "list")
+	s.Fails(2, []string{"bad.yaml:1", "nmae"}, "start", path)
+	s.Fails(1, []string{"gone.js"}, "start", "gone.js")
+	s.Fails(3, []string{"no supervisor runs"}, "list")
 }
 
 // A port that two apps bind by themselves: the second one's worker is refused, as it
@@ -74,17 +76,17 @@ func TestTwoAppsThatBindOnePort(t *testing.T) {
 	port := freePort(t)
 	keys := fmt.Sprintf("autorestart: false\nenv: {PORT: %d}", port)
 	s.ecosystem(behaves(t, "first", "bind", keys))
-	s.must("start")
-	unharmed := s.pids("first")
+	s.Must("start")
+	unharmed := s.Pids("first")
 	s.ecosystem(behaves(t, "first", "bind", keys), behaves(t, "second", "bind", keys))
-	out := s.fails(1, []string{"second", "address already in use", fmt.Sprintf("can't have tcp://127.0.0.1:%d: app first has it", port)}, "start")
-	if strings.Count(out.all(), "can't have") != 1 {
-		t.Errorf("it says: %s", out.all())
+	out := s.Fails(1, []string{"second", "address already in use", fmt.Sprintf("can't have tcp://127.0.0.1:%d: app first has it", port)}, "start")
+	if strings.Count(out.All(), "can't have") != 1 {
+		t.Errorf("it says: %s", out.All())
 	}
-	if now := s.pids("first"); now[0] != unharmed[0] {
-		t.Errorf("pid %v became %v\n%s", unharmed, now, out.all())
+	if now := s.Pids("first"); now[0] != unharmed[0] {
+		t.Errorf("pid %v became %v\n%s", unharmed, now, out.All())
 	}
-	s.fails(0, []string{"app first has it"}, "describe", "second")
+	s.Fails(0, []string{"app first has it"}, "describe", "second")
 }
 
 func TestAHomeThatIsNotWritable(t *testing.T) {
@@ -99,7 +101,7 @@ func TestAHomeThatIsNotWritable(t *testing.T) {
 	defer os.RemoveAll(root)
 	os.Chmod(root, 0o755)
 	own := filepath.Join(root, "supervisor") // that of the tests lies in a folder of ours
-	data, err := os.ReadFile(binary)
+	data, err := os.ReadFile(lab.Binary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,16 +126,16 @@ func TestAHomeThatIsNotWritable(t *testing.T) {
 func TestAStaleSocket(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
-	os.Mkdir(s.home, 0o700)
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(s.home, "supervisor.sock"), Net: "unix"})
+	os.Mkdir(s.Home, 0o700)
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(s.Home, "supervisor.sock"), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ln.SetUnlinkOnClose(false)
 	ln.Close()
-	os.WriteFile(filepath.Join(s.home, "supervisor.pid"), []byte("1\n"), 0o600)
-	s.fails(3, []string{"no supervisor runs"}, "ping")
-	s.fails(3, []string{"no supervisor runs"}, "list")
+	os.WriteFile(filepath.Join(s.Home, "supervisor.pid"), []byte("1\n"), 0o600)
+	s.Fails(3, []string{"no supervisor runs"}, "ping")
+	s.Fails(3, []string{"no supervisor runs"}, "list")
 	steady(t, s)()
 }
 
@@ -141,7 +143,7 @@ func TestASecondDaemon(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	unharmed := steady(t, s)
-	s.fails(1, []string{s.home, fmt.Sprintf("pid %d has it", s.list().Daemon.PID)}, "start", "--no-daemon", "calm.yaml")
+	s.Fails(1, []string{s.Home, fmt.Sprintf("pid %d has it", s.List().Daemon.PID)}, "start", "--no-daemon", "calm.yaml")
 	unharmed()
 }
 
@@ -165,7 +167,7 @@ func TestNamesAndCountsThatMakeNoSense(t *testing.T) {
 		{2, "jsno", []string{"list", "--jsno"}},
 		{2, "-n", []string{"logs", "-n", "many"}},
 	} {
-		s.fails(c.code, []string{c.says}, c.args...)
+		s.Fails(c.code, []string{c.says}, c.args...)
 	}
 	unharmed()
 }
@@ -174,10 +176,10 @@ func TestAFolderThatIsNoProgram(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	unharmed := steady(t, s)
-	os.Mkdir(filepath.Join(s.dir, "folder"), 0o755)
-	out := s.fails(2, []string{"folder", "package main"}, "start", "./folder")
-	if strings.Count(out.all(), "cannot start") != 1 {
-		t.Errorf("it says: %s", out.all())
+	os.Mkdir(filepath.Join(s.Dir, "folder"), 0o755)
+	out := s.Fails(2, []string{"folder", "package main"}, "start", "./folder")
+	if strings.Count(out.All(), "cannot start") != 1 {
+		t.Errorf("it says: %s", out.All())
 	}
 	unharmed()
 }

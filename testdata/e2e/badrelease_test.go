@@ -99,10 +99,10 @@ func badReleases() []badRelease {
 			code: 2, says: []string{"ecosystem.yaml:5:", "wait_redy", "wait_ready"}},
 		{name: "broken file", keys: goKeys, spoil: change("env: {", "env: {{"),
 			code: 2, says: []string{"ecosystem.yaml:"}},
-		{name: "missing file", keys: goKeys, spoil: func(_ *testing.T, s *supervisor, _ string) { os.Remove(filepath.Join(s.dir, "ecosystem.yaml")) },
+		{name: "missing file", keys: goKeys, spoil: func(_ *testing.T, s *supervisor, _ string) { os.Remove(filepath.Join(s.Dir, "ecosystem.yaml")) },
 			code: 2, says: []string{"ecosystem.yaml"}},
 		{name: "missing script", tools: node, keys: nodeKeys, good: release("node/ready.js"),
-			spoil: func(_ *testing.T, s *supervisor, _ string) { os.Remove(filepath.Join(s.dir, "app.js")) },
+			spoil: func(_ *testing.T, s *supervisor, _ string) { os.Remove(filepath.Join(s.Dir, "app.js")) },
 			code:  2, says: []string{"app.js"}},
 		{name: "missing interpreter", keys: goKeys, spoil: change("instances: 2", "instances: 2\ninterpreter: /nowhere/node"),
 			code: 2, says: []string{"/nowhere/node"}},
@@ -142,9 +142,9 @@ func TestBadReleaseChangesNothing(t *testing.T) {
 				c.good(t, s)
 			}
 			s.ecosystem(fill.Replace(keys))
-			s.must("start", "ecosystem.yaml")
+			s.Must("start", "ecosystem.yaml")
 			s.write("other.yaml", fmt.Sprintf("apps:\n  - {name: other, script: %s, soak: 0, env: {PORT: %d}}\n", goServer(t), other))
-			s.must("start", "other.yaml")
+			s.Must("start", "other.yaml")
 			under(t, on(other), func(*load.Load) {
 				result := lossy(t, on(port), func(*load.Load) { c.fail(t, s, keys, fill) })
 				if most := map[bool]int{true: clients}[c.accepts]; result.Failed > most {
@@ -158,18 +158,18 @@ func TestBadReleaseChangesNothing(t *testing.T) {
 // fail spoils the release, reloads and sees that nothing has changed.
 func (c badRelease) fail(t *testing.T, s *supervisor, keys string, fill *strings.Replacer) {
 	t.Helper()
-	before := append(s.pids("web"), s.pids("other")...)
+	before := append(s.Pids("web"), s.Pids("other")...)
 	c.spoil(t, s, keys)
-	if path := filepath.Join(s.dir, "ecosystem.yaml"); c.name != "missing file" {
+	if path := filepath.Join(s.Dir, "ecosystem.yaml"); c.name != "missing file" {
 		s.write("ecosystem.yaml", fill.Replace(s.read(path)))
 	}
-	out := s.fails(c.code, c.says, "reload", "web")
-	t.Logf("\n%s", out.all())
-	after := append(s.pids("web"), s.pids("other")...)
+	out := s.Fails(c.code, c.says, "reload", "web")
+	t.Logf("\n%s", out.All())
+	after := append(s.Pids("web"), s.Pids("other")...)
 	if !slices.Equal(before, after) {
 		t.Errorf("the pids were %v, are %v", before, after)
 	}
-	if web := s.app("web"); web.Status != "online" || web.Restarts != 0 {
+	if web := s.App("web"); web.Status != "online" || web.Restarts != 0 {
 		t.Errorf("web is %s after %d restarts", web.Status, web.Restarts)
 	}
 }
@@ -183,15 +183,15 @@ func TestBadReleaseOfOneSlotSaysWhatRuns(t *testing.T) {
 	port := freePort(t)
 	s.copy("app.js", workers.Path("node/ready.js"))
 	s.ecosystem(strings.ReplaceAll(nodeKeys, ": PORT", fmt.Sprintf(": %d", port)))
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	under(t, on(port), func(*load.Load) {
-		before := s.pids("web")
+		before := s.Pids("web")
 		slotOneCrashes(t, s, "")
 		receipt, code := s.reload("web")
 		if code != 1 || receipt.Result != state.Failed {
 			t.Fatalf("exit %d, %s: %s", code, receipt.Result, receipt.Reason)
 		}
-		after := s.pids("web")
+		after := s.Pids("web")
 		if after[0] == before[0] || after[1] != before[1] {
 			t.Errorf("the pids were %v, are %v", before, after)
 		}
@@ -220,9 +220,9 @@ func TestFailedReloadDoesNotWaitForACrashLoop(t *testing.T) {
 	port := freePort(t)
 	s.copy("app.js", workers.Path("node/ready.js"))
 	s.ecosystem(strings.ReplaceAll(nodeKeys, ": PORT", fmt.Sprintf(": %d", port)) + "\nsoak: 300ms\nmin_uptime: 1h")
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	lossy(t, on(port), func(*load.Load) {
-		before := s.pids("web")
+		before := s.Pids("web")
 		s.write("app.js", fmt.Sprintf(`
 const fs = require('fs')
 if (process.env.NODE_APP_INSTANCE === '0') {
@@ -238,9 +238,9 @@ if (process.env.NODE_APP_INSTANCE === '0') require(%q)
 		if code != 1 || receipt.Result != state.Failed {
 			t.Errorf("exit %d, %s: %s", code, receipt.Result, receipt.Reason)
 		}
-		after := s.app("web")
+		after := s.App("web")
 		if after.Workers[1].PID != before[1] || after.Restarts >= 15 {
-			t.Errorf("pids %v, now %v; the reload ended after %d restarts", before, s.pids("web"), after.Restarts)
+			t.Errorf("pids %v, now %v; the reload ended after %d restarts", before, s.Pids("web"), after.Restarts)
 		}
 		s.copy("app.js", workers.Path("node/ready.js"))
 		s.complete("web")
@@ -256,7 +256,7 @@ func TestForceSwapsAfterTheTimeout(t *testing.T) {
 	keys := fmt.Sprintf("name: web\nscript: %s\ninstances: 2\nwait_ready: true\nlisten_timeout: 2s\nreload: {on_timeout: force}\nenv: {PORT: %d, MODE: serve, DELAY: 24h}",
 		goServer(t), port)
 	s.ecosystem(keys)
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	under(t, on(port), func(*load.Load) {
 		s.ecosystem(strings.Replace(keys, "MODE: serve", "MODE: ready-late", 1))
 		for _, w := range s.complete("web").Workers {

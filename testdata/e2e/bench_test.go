@@ -3,49 +3,36 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"supervisor/testdata/lab"
 	"supervisor/testdata/workers"
 )
 
 // BenchmarkList measures `list --json` as a whole process, and the memory of a
 // daemon that has been left alone (rss-MB).
 func BenchmarkList(b *testing.B) {
-	home, err := os.MkdirTemp("", "sv")
+	s := lab.New(b, "apps")
+	b.Cleanup(s.End)
+	server, err := workers.BuildServer(lab.Built)
 	if err != nil {
 		b.Fatal(err)
-	}
-	defer os.RemoveAll(home)
-	server, err := workers.BuildServer(built)
-	if err != nil {
-		b.Fatal(err)
-	}
-	run := func(args ...string) string {
-		cmd := exec.Command(binary, args...)
-		cmd.Env, cmd.Dir = append(os.Environ(), "SUPERVISOR_HOME="+home), home
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			b.Fatalf("%v: %v\n%s", args, err, out)
-		}
-		return string(out)
 	}
 	file := fmt.Sprintf("apps:\n  - {name: web, script: %s, instances: 2, soak: 0, env: {PORT: 18999}}\n", server)
-	if err := os.WriteFile(filepath.Join(home, "ecosystem.yaml"), []byte(file), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(s.Dir, "ecosystem.yaml"), []byte(file), 0o600); err != nil {
 		b.Fatal(err)
 	}
-	run("start", "ecosystem.yaml")
-	defer run("kill")
+	s.Must("start", "ecosystem.yaml")
 	for b.Loop() {
-		run("list", "--json")
+		s.Must("list", "--json")
 	}
 	b.StopTimer()
 	<-time.After(3 * time.Second) // what is measured is a daemon that nobody has asked for so long
-	pid, err := os.ReadFile(filepath.Join(home, "supervisor.pid"))
+	pid, err := os.ReadFile(filepath.Join(s.Home, "supervisor.pid"))
 	if err != nil {
 		b.Fatal(err)
 	}

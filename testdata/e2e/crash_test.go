@@ -22,7 +22,7 @@ func TestKilledWorkerIsReplaced(t *testing.T) {
 	s := newSupervisor(t)
 	port := freePort(t)
 	s.ecosystem(fmt.Sprintf("name: web\nscript: %s\ninstances: 2\nmin_uptime: 0\nenv: {PORT: %d}", goServer(t), port))
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	events := s.events()
 	const kills = 4
 	cfg := on(port)
@@ -30,14 +30,14 @@ func TestKilledWorkerIsReplaced(t *testing.T) {
 	result := lossy(t, cfg, func(l *load.Load) {
 		for i := range kills {
 			slot := i % 2
-			before := s.pids("web")
+			before := s.Pids("web")
 			kill(t, before[slot])
 			events.worker("web", slot, state.WhatExited)
 			ready := events.worker("web", slot, state.WhatReady)
 			if err := l.WaitPid(strconv.Itoa(ready.PID)); err != nil {
 				t.Fatal(err)
 			}
-			after := s.pids("web")
+			after := s.Pids("web")
 			if after[slot] != ready.PID || after[slot] == before[slot] || after[1-slot] != before[1-slot] {
 				t.Errorf("slot %d was killed: the pids were %v, are %v", slot, before, after)
 			}
@@ -51,10 +51,10 @@ func TestKilledWorkerIsReplaced(t *testing.T) {
 			t.Errorf("lost by %s, which is no request in flight\n%v", kind, result)
 		}
 	}
-	if app := s.app("web"); app.Status != "online" || app.Restarts != kills {
+	if app := s.App("web"); app.Status != "online" || app.Restarts != kills {
 		t.Errorf("%s after %d restarts, want %d", app.Status, app.Restarts, kills)
 	}
-	if receipts := s.must("history", "web", "--json").stdout; strings.Contains(receipts, `"slot"`) {
+	if receipts := s.Must("history", "web", "--json").Stdout; strings.Contains(receipts, `"slot"`) {
 		t.Errorf("a crash is no reload: %s", receipts)
 	}
 }
@@ -79,11 +79,11 @@ func (r *releases) add(program string) string {
 	r.n++
 	dir := fmt.Sprintf("releases/%d", r.n)
 	r.s.write(dir+"/app.js", program)
-	next := filepath.Join(r.s.dir, "next")
+	next := filepath.Join(r.s.Dir, "next")
 	if err := os.Symlink(dir, next); err != nil {
 		r.s.t.Fatal(err)
 	}
-	if err := os.Rename(next, filepath.Join(r.s.dir, "current")); err != nil {
+	if err := os.Rename(next, filepath.Join(r.s.Dir, "current")); err != nil {
 		r.s.t.Fatal(err)
 	}
 	return dir
@@ -92,7 +92,7 @@ func (r *releases) add(program string) string {
 // runs lists the release that each worker of web runs, by its command line.
 func (r *releases) runs() (dirs []string) {
 	r.s.t.Helper()
-	for _, pid := range r.s.pids("web") {
+	for _, pid := range r.s.Pids("web") {
 		cmd, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 		if err != nil {
 			r.s.t.Fatal(err)
@@ -101,7 +101,7 @@ func (r *releases) runs() (dirs []string) {
 		if err != nil {
 			r.s.t.Fatal(err)
 		}
-		dir, err := filepath.Rel(r.s.dir, cwd)
+		dir, err := filepath.Rel(r.s.Dir, cwd)
 		if err != nil || !strings.Contains(string(cmd), dir+"/app.js") {
 			r.s.t.Errorf("pid %d runs %q in %s", pid, cmd, cwd)
 		}
@@ -126,7 +126,7 @@ func TestReleaseFolders(t *testing.T) {
 	r := &releases{s: s}
 	first := r.add(good)
 	s.ecosystem(strings.ReplaceAll(nodeKeys, ": PORT", fmt.Sprintf(": %d", port)) + "\ncwd: current\nmin_uptime: 0")
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	r.want("after start", first, first)
 	under(t, on(port), func(*load.Load) {
 		second := r.add(good)
@@ -135,14 +135,14 @@ func TestReleaseFolders(t *testing.T) {
 
 		// The second slot fails, so the first, replaced already, goes back.
 		r.add("if (process.env.NODE_APP_INSTANCE === '1') throw new Error('slot 1 has no database')\n" + good)
-		before := s.pids("web")
+		before := s.Pids("web")
 		receipt, code := s.reload("web")
 		if code != 1 || receipt.Result != state.RolledBack {
 			t.Errorf("exit %d, %s: %s", code, receipt.Result, receipt.Reason)
 		}
-		t.Logf("\n%s", s.must("history", "web").stdout)
+		t.Logf("\n%s", s.Must("history", "web").Stdout)
 		r.want("after a rollback", second, second)
-		if after := s.pids("web"); after[1] != before[1] || after[0] == before[0] {
+		if after := s.Pids("web"); after[1] != before[1] || after[0] == before[0] {
 			t.Errorf("the pids were %v, are %v", before, after)
 		}
 		for _, w := range receipt.Workers {
@@ -153,16 +153,16 @@ func TestReleaseFolders(t *testing.T) {
 
 		// Nothing starts at all.
 		r.add("throw new Error('no database')")
-		s.fails(1, []string{"no database"}, "reload", "web")
+		s.Fails(1, []string{"no database"}, "reload", "web")
 		r.want("after an aborted reload", second, second)
 	})
 
 	// current still points to what does not run.
 	events := s.events()
-	kill(t, s.pids("web")[0])
+	kill(t, s.Pids("web")[0])
 	events.worker("web", 0, state.WhatReady)
 	r.want("after an aborted reload and a crash", "releases/2", "releases/2")
-	s.must("restart", "web")
+	s.Must("restart", "web")
 	r.want("after an aborted reload and a restart", "releases/2", "releases/2")
 
 	last := r.add(good)

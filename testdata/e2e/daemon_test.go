@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervisor/supervisor/state"
+	"supervisor/testdata/lab"
 )
 
 // unpacked reads a file that may be compressed.
@@ -45,7 +46,7 @@ func TestTheDaemonInTheForeground(t *testing.T) {
 				t.Errorf("%q", line)
 			}
 			d.until("0000002")
-			s.must("start", "web") // waits for its first start
+			s.Must("start", "web") // waits for its first start
 			if err := d.cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
@@ -54,10 +55,10 @@ func TestTheDaemonInTheForeground(t *testing.T) {
 			if err := d.cmd.Wait(); err != nil {
 				t.Errorf("%v", err)
 			}
-			if left := s.processes(); len(left) > 0 {
+			if left := s.Processes(); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
-			s.fails(3, []string{"no supervisor runs"}, "ping")
+			s.Fails(3, []string{"no supervisor runs"}, "ping")
 		})
 	}
 }
@@ -66,55 +67,55 @@ func TestABrokenFileInTheForeground(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	s.ecosystem("name: web\nscrpt: x")
-	s.fails(2, []string{"ecosystem.yaml:2", "scrpt"}, "start", "--no-daemon")
+	s.Fails(2, []string{"ecosystem.yaml:2", "scrpt"}, "start", "--no-daemon")
 }
 
 func TestCommandsThatTell(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
-	s.fails(3, []string{"no supervisor runs"}, "ping")
+	s.Fails(3, []string{"no supervisor runs"}, "ping")
 	s.ecosystem(behaves(t, "web", "calm", "env: {SECRET: hunter2}"))
-	s.must("start")
+	s.Must("start")
 	var pong struct {
 		PID     int
 		Version string
 	}
-	s.decode(s.must("ping", "--json").stdout, &pong)
-	if pong.PID != s.list().Daemon.PID || pong.Version == "" {
+	s.Decode(s.Must("ping", "--json").Stdout, &pong)
+	if pong.PID != s.List().Daemon.PID || pong.Version == "" {
 		t.Errorf("ping: %+v", pong)
 	}
-	if out := s.must("history").stdout; !strings.Contains(out, "no reload yet") {
+	if out := s.Must("history").Stdout; !strings.Contains(out, "no reload yet") {
 		t.Errorf("history: %s", out)
 	}
-	s.must("reload", "web")
-	s.must("reload", "web")
+	s.Must("reload", "web")
+	s.Must("reload", "web")
 	var history struct{ Receipts []state.Receipt }
-	s.decode(s.must("history", "web", "--json").stdout, &history)
+	s.Decode(s.Must("history", "web", "--json").Stdout, &history)
 	if len(history.Receipts) != 2 || history.Receipts[1].ToGeneration != 3 || history.Receipts[1].Result != state.Complete {
 		t.Errorf("history: %+v", history)
 	}
 	var described struct{ Apps []json.RawMessage }
-	s.decode(s.must("describe", "web", "--json").stdout, &described)
+	s.Decode(s.Must("describe", "web", "--json").Stdout, &described)
 	if len(described.Apps) != 1 || !strings.Contains(string(described.Apps[0]), `"last_reload"`) {
 		t.Errorf("describe: %s", described.Apps)
 	}
 	for _, args := range [][]string{{"list"}, {"list", "--json"}} {
-		if out := s.must(args...).stdout; strings.Contains(out, "hunter2") {
+		if out := s.Must(args...).Stdout; strings.Contains(out, "hunter2") {
 			t.Errorf("%v shows a value of env", args)
 		}
 	}
 	events := s.events()
-	unix.Kill(s.pids("web")[0], unix.SIGKILL)
+	unix.Kill(s.Pids("web")[0], unix.SIGKILL)
 	events.worker("web", 0, state.WhatReady)
-	if app := s.app("web"); app.Restarts != 1 {
+	if app := s.App("web"); app.Restarts != 1 {
 		t.Errorf("restarts: %d", app.Restarts)
 	}
-	s.must("reset", "web")
-	if app := s.app("web"); app.Restarts != 0 {
+	s.Must("reset", "web")
+	if app := s.App("web"); app.Restarts != 0 {
 		t.Errorf("restarts after reset: %d", app.Restarts)
 	}
 	var failed struct{ Error state.Error }
-	s.decode(s.fails(1, nil, "stop", "wbe", "--json").stdout, &failed)
+	s.Decode(s.Fails(1, nil, "stop", "wbe", "--json").Stdout, &failed)
 	if failed.Error.Code != 1 || !strings.Contains(failed.Error.Message, "wbe") {
 		t.Errorf("an error: %+v", failed)
 	}
@@ -128,16 +129,16 @@ func TestTwoStartsAtOnceYieldOneDaemon(t *testing.T) {
 		var both sync.WaitGroup
 		for range 2 {
 			both.Go(func() {
-				if out, err := s.command("start").CombinedOutput(); err != nil {
+				if out, err := s.Command("start").CombinedOutput(); err != nil {
 					t.Errorf("%v\n%s", err, out)
 				}
 			})
 		}
 		both.Wait()
-		if got := s.processes(); len(got) != 2 {
+		if got := s.Processes(); len(got) != 2 {
 			t.Errorf("want a daemon and a worker: %v", got)
 		}
-		s.must("kill")
+		s.Must("kill")
 	}
 }
 
@@ -145,12 +146,12 @@ func TestCtrlCLeavesTheWork(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	s.ecosystem(behaves(t, "web", "calm"))
-	s.must("start")
-	old := s.pids("web")[0]
+	s.Must("start")
+	old := s.Pids("web")[0]
 	s.ecosystem(behaves(t, "web", "late"))
 	events, waits := s.events(), s.follow("web", "late")
 	var said bytes.Buffer
-	reload := s.command("reload", "web")
+	reload := s.Command("reload", "web")
 	reload.Stdout, reload.Stderr = &said, &said
 	if err := reload.Start(); err != nil {
 		t.Fatal(err)
@@ -160,13 +161,13 @@ func TestCtrlCLeavesTheWork(t *testing.T) {
 	if reload.Wait(); reload.ProcessState.ExitCode() != 130 || !strings.Contains(said.String(), "the work goes on") {
 		t.Errorf("exit %d: %s", reload.ProcessState.ExitCode(), said.String())
 	}
-	if now := s.app("web"); now.Status != "reloading" {
+	if now := s.App("web"); now.Status != "reloading" {
 		t.Errorf("after Ctrl-C: %+v", now)
 	}
 	waits.wait()
 	unix.Kill(spawned.PID, unix.SIGUSR2)
 	done := events.until("the end of the reload", func(e state.Event) bool { return e.Receipt != nil })
-	if now := s.pids("web"); done.Receipt.Result != state.Complete || len(now) != 1 || now[0] != spawned.PID || now[0] == old {
+	if now := s.Pids("web"); done.Receipt.Result != state.Complete || len(now) != 1 || now[0] != spawned.PID || now[0] == old {
 		t.Errorf("%s: pid %v, the new one is %d", done.Receipt.Result, now, spawned.PID)
 	}
 }
@@ -178,28 +179,28 @@ func TestAnotherUserIsRefused(t *testing.T) {
 	}
 	s := newSupervisor(t)
 	unharmed := steady(t, s)
-	socket := filepath.Join(s.home, "supervisor.sock")
+	socket := filepath.Join(s.Home, "supervisor.sock")
 	if info, err := os.Stat(socket); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
-	if info, err := os.Stat(s.home); err != nil || info.Mode().Perm() != 0o700 {
+	if info, err := os.Stat(s.Home); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info, err)
 	}
-	own := filepath.Join(s.dir, "supervisor")
-	if out, err := exec.Command("cp", binary, own).CombinedOutput(); err != nil {
+	own := filepath.Join(s.Dir, "supervisor")
+	if out, err := exec.Command("cp", lab.Binary, own).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, path := range []string{filepath.Dir(s.home), s.dir, own} {
+	for _, path := range []string{filepath.Dir(s.Home), s.Dir, own} {
 		os.Chmod(path, 0o755)
 	}
-	text, code := asNobody(t, s.home, own, "list")
+	text, code := asNobody(t, s.Home, own, "list")
 	if code != 1 || !strings.Contains(text, "permission denied") {
 		t.Errorf("a closed home: exit %d: %s", code, text)
 	}
-	os.Chmod(s.home, 0o755)
+	os.Chmod(s.Home, 0o755)
 	os.Chmod(socket, 0o666)
 	for _, args := range [][]string{{"list"}, {"stop"}, {"kill"}, {"logs"}} {
-		text, code := asNobody(t, s.home, own, args...)
+		text, code := asNobody(t, s.Home, own, args...)
 		if code == 0 || !strings.Contains(text, "65534") {
 			t.Errorf("%v: exit %d: %s", args, code, text)
 		}

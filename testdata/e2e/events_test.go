@@ -1,66 +1,41 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"net"
-	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"supervisor/supervisor/control"
 	"supervisor/supervisor/state"
+	"supervisor/testdata/lab"
 )
 
 // stream is what a supervisor says while a test goes on.
 type stream struct {
-	t    *testing.T
-	body *bufio.Scanner
+	*lab.Events
+	t *testing.T
 }
 
 // events subscribes; what happens after it returned is in the stream.
 func (s *supervisor) events() *stream {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), guard)
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", filepath.Join(s.home, "supervisor.sock"))
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://supervisor/v1/events", nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	s.t.Cleanup(func() {
-		cancel()
-		resp.Body.Close()
-	})
-	return &stream{s.t, bufio.NewScanner(resp.Body)}
+	s.t.Cleanup(cancel)
+	return &stream{s.Events(ctx), s.t}
 }
 
 // until reads to the first event that is what is waited for.
-func (st *stream) until(what string, is func(state.Event) bool) state.Event {
+func (st *stream) until(what string, is func(state.Event) bool) (last state.Event) {
 	st.t.Helper()
-	var last state.Event
-	for st.body.Scan() {
-		last = state.Event{}
-		if err := json.Unmarshal(st.body.Bytes(), &last); err != nil {
-			st.t.Fatal(err)
+	for {
+		e, ok := st.Next()
+		if !ok {
+			st.t.Fatalf("the events ended before %s: %v; the last was %+v", what, st.Err(), last)
 		}
-		if is(last) {
-			return last
+		if last = e; is(e) {
+			return e
 		}
 	}
-	st.t.Fatalf("the events ended before %s: %v; the last was %+v", what, st.body.Err(), last)
-	return last
 }
 
 // worker waits until something happens to a worker of a slot.
@@ -83,7 +58,7 @@ func (s *supervisor) follow(app, text string) line {
 	ctx, cancel := context.WithTimeout(s.t.Context(), guard)
 	s.t.Cleanup(cancel)
 	found := make(chan error, 1)
-	client := control.Dial(filepath.Join(s.home, "supervisor.sock"))
+	client := control.Dial(s.Socket())
 	go func() { // ends with the line, or with the test
 		// What was written before the daemon heard us is among the last lines.
 		found <- client.Logs(ctx, control.LogQuery{Names: []string{app}, N: 100, Follow: true}, func(l control.LogLine) bool {

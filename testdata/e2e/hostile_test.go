@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"supervisor/testdata/lab"
 )
 
 // hostile returns the program hostile, built by the first who asks.
@@ -25,7 +27,7 @@ func hostile(t *testing.T) string {
 }
 
 var buildHostile = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(built, "hostile")
+	path := filepath.Join(lab.Built, "hostile")
 	cmd := exec.Command("go", "build", "-o", path, sourcePath("hostile"))
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -44,18 +46,18 @@ func behaves(t *testing.T, name, behaviour string, keys ...string) string {
 func steady(t *testing.T, s *supervisor) (unharmed func()) {
 	t.Helper()
 	s.ecosystem(behaves(t, "calm", "calm", "instances: 2"))
-	file := filepath.Join(s.dir, "calm.yaml")
-	if err := os.Rename(filepath.Join(s.dir, "ecosystem.yaml"), file); err != nil {
+	file := filepath.Join(s.Dir, "calm.yaml")
+	if err := os.Rename(filepath.Join(s.Dir, "ecosystem.yaml"), file); err != nil {
 		t.Fatal(err)
 	}
-	s.must("start", file)
-	before := s.pids("calm")
+	s.Must("start", file)
+	before := s.Pids("calm")
 	return func() {
 		t.Helper()
-		if after := s.pids("calm"); !slices.Equal(after, before) {
+		if after := s.Pids("calm"); !slices.Equal(after, before) {
 			t.Errorf("what ran was touched: pids %v became %v", before, after)
 		}
-		if app := s.app("calm"); app.Status != "online" || app.Restarts != 0 {
+		if app := s.App("calm"); app.Status != "online" || app.Restarts != 0 {
 			t.Errorf("what ran was touched: %+v", app)
 		}
 	}
@@ -64,7 +66,7 @@ func steady(t *testing.T, s *supervisor) (unharmed func()) {
 // resident is the memory of the daemon, in bytes.
 func (s *supervisor) resident() int {
 	s.t.Helper()
-	pid := s.list().Daemon.PID
+	pid := s.List().Daemon.PID
 	for line := range strings.Lines(s.read(fmt.Sprintf("/proc/%d/status", pid))) {
 		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
 			kb, err := strconv.Atoi(strings.Fields(rest)[0])
@@ -106,7 +108,7 @@ func (s *supervisor) watch(args ...string) *reader {
 		s.t.Fatal(err)
 	}
 	r.SetReadDeadline(time.Now().Add(guard))
-	cmd := s.command(args...)
+	cmd := s.Command(args...)
 	cmd.Stdout, cmd.Stderr = w, os.Stderr
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)

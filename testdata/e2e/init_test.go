@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"supervisor/testdata/lab"
 )
 
 // The limits of package init, in bytes and allocations: the binary is executed
@@ -18,7 +20,7 @@ const (
 )
 
 func TestPackageInitIsCheap(t *testing.T) {
-	cmd := exec.Command(binary, "version")
+	cmd := exec.Command(lab.Binary, "version")
 	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
 	var trace strings.Builder
 	cmd.Stderr = &trace

@@ -38,17 +38,17 @@ func (s *supervisor) node(name, script string, port int, keys ...string) string 
 }
 
 func (s *supervisor) outLog(name string) string {
-	return s.read(filepath.Join(s.home, "logs", name+"-out-0.log"))
+	return s.read(filepath.Join(s.Home, "logs", name+"-out-0.log"))
 }
 
 func TestProcessSendOfAnySizeAndType(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	s.ecosystem(s.node("web", talker, freePort(t)))
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	events := s.events()
-	events.body.Buffer(nil, 4<<20)
-	s.must("signal", "SIGUSR2", "web")
+	events.Limit(4 << 20)
+	s.Must("signal", "SIGUSR2", "web")
 	for _, want := range []string{`42`, `null`, `true`, `"text"`, "\"line\\nof two\u2028\"", `[1,[2]]`, `{"type":"process:msg","data":{"a":"é🙂"}}`,
 		`"` + strings.Repeat("x", 900*1024) + `"`, `{"last":true}`} { // without the 5 MB
 		e := events.until("a message", func(e state.Event) bool { return e.Kind == state.EventMessage })
@@ -56,11 +56,11 @@ func TestProcessSendOfAnySizeAndType(t *testing.T) {
 		if json.Unmarshal(e.Data, &got) != nil || json.Unmarshal([]byte(want), &wanted) != nil || fmt.Sprint(got) != fmt.Sprint(wanted) {
 			t.Errorf("%.100s arrived as %.100s", want, e.Data)
 		}
-		if e.App != "web" || e.Slot != 0 || e.PID != s.pids("web")[0] {
+		if e.App != "web" || e.Slot != 0 || e.PID != s.Pids("web")[0] {
 			t.Errorf("of whom? %+v", e)
 		}
 	}
-	contains(t, s.read(filepath.Join(s.home, "supervisor.log")), "a message of more than 1048576 bytes")
+	contains(t, s.read(filepath.Join(s.Home, "supervisor.log")), "a message of more than 1048576 bytes")
 }
 
 func TestTheMessageShutdown(t *testing.T) {
@@ -68,7 +68,7 @@ func TestTheMessageShutdown(t *testing.T) {
 	s := newSupervisor(t)
 	port := freePort(t)
 	s.ecosystem(s.node("web", talker, port, "instances: 2", "shutdown_with_message: true", "kill_timeout: 60s"))
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	under(t, on(port), func(*load.Load) {
 		for range reloads {
 			r := s.complete("web")
@@ -80,7 +80,7 @@ func TestTheMessageShutdown(t *testing.T) {
 			}
 		}
 	})
-	s.must("stop", "web")
+	s.Must("stop", "web")
 	out := s.outLog("web")
 	if n := strings.Count(out, `message "shutdown"`); n != reloads+1 || strings.Contains(out, "SIGINT") || strings.Contains(out, "disconnected") {
 		t.Errorf("shutdown came %d times for %d ends:\n%s", n, reloads+1, out)
@@ -93,13 +93,13 @@ func TestDisconnectIsNotSaidWhileTheSupervisorLives(t *testing.T) {
 	s := newSupervisor(t)
 	port := freePort(t)
 	s.ecosystem(s.node("web", talker, port, "kill_timeout: 60s"))
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	under(t, on(port), func(*load.Load) {
 		for range reloads {
 			s.complete("web")
 		}
 	})
-	s.must("stop", "web")
+	s.Must("stop", "web")
 	out := s.outLog("web")
 	if strings.Count(out, "SIGINT") != reloads+1 || strings.Contains(out, "disconnected") {
 		t.Errorf("of %d workers:\n%s", reloads+1, out)
@@ -114,13 +114,13 @@ func TestAWorkerThatDisconnects(t *testing.T) {
 		s := newSupervisor(t)
 		port := freePort(t)
 		s.ecosystem(s.node("web", script, port, "instances: 2", "kill_timeout: 60s", keys))
-		s.must("start", "ecosystem.yaml")
+		s.Must("start", "ecosystem.yaml")
 		under(t, on(port), func(*load.Load) {
 			for range reloads {
 				s.complete("web")
 			}
 		})
-		s.must("stop", "web")
+		s.Must("stop", "web")
 		if out := s.outLog("web"); strings.Count(out, "SIGINT") != reloads+1 || strings.Contains(out, "message") {
 			t.Errorf("of %d workers:\n%s", reloads+1, out)
 		}
@@ -148,7 +148,7 @@ func TestAProgramWithNodesRoundRobin(t *testing.T) {
 	s := newSupervisor(t)
 	port := freePort(t)
 	s.ecosystem(s.node("web", roundRobin, port, "kill_timeout: 60s"))
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	lost := lossy(t, on(port), func(*load.Load) {
 		for range reloads {
 			s.complete("web")
@@ -166,8 +166,8 @@ func TestAChildOfAPrimaryThatDies(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	s.ecosystem(s.node("web", roundRobin+"\nif (cluster.isPrimary) cluster.on('exit', () => { console.log('one less'); cluster.fork() })", freePort(t)))
-	s.must("start", "ecosystem.yaml")
-	main := s.pids("web")[0]
+	s.Must("start", "ecosystem.yaml")
+	main := s.Pids("web")[0]
 	lessened := s.follow("web", "one less")
 	for _, pid := range s.group(main) {
 		if pid != main {
@@ -176,7 +176,7 @@ func TestAChildOfAPrimaryThatDies(t *testing.T) {
 		}
 	}
 	lessened.wait()
-	if app := s.app("web"); app.Status != state.AppOnline || app.Restarts != 0 || app.Workers[0].PID != main {
+	if app := s.App("web"); app.Status != state.AppOnline || app.Restarts != 0 || app.Workers[0].PID != main {
 		t.Errorf("%+v", app)
 	}
 }
@@ -190,14 +190,14 @@ func TestAWorkerThatNeverReadsItsChannel(t *testing.T) {
 			unharmed := steady(t, s)
 			before := s.resident()
 			s.ecosystem(behaves(t, "deaf", behaviour, "protocol: node", "shutdown_with_message: true", "kill_timeout: 6s"))
-			s.must("start", "ecosystem.yaml")
+			s.Must("start", "ecosystem.yaml")
 			receipt := s.complete("deaf")
 			if w := receipt.Workers[0]; w.Killed || w.ExitCode == nil || *w.ExitCode != 0 {
 				t.Errorf("it did not get the signal: %+v", w)
 			}
-			s.must("stop", "deaf")
-			contains(t, s.read(filepath.Join(s.home, "logs", "deaf-out-0.log")), "bye")
-			contains(t, s.read(filepath.Join(s.home, "supervisor.log")), "it gets the signal")
+			s.Must("stop", "deaf")
+			contains(t, s.read(filepath.Join(s.Home, "logs", "deaf-out-0.log")), "bye")
+			contains(t, s.read(filepath.Join(s.Home, "supervisor.log")), "it gets the signal")
 			s.flat(before)
 			unharmed()
 		})
@@ -213,12 +213,12 @@ func TestFloodsOnTheNodeChannel(t *testing.T) {
 			s := newSupervisor(t)
 			port := freePort(t)
 			file := s.ecosystem(fmt.Sprintf("name: web\ninstances: 2\nscript: %s\nenv: {PORT: %d}", goServer(t), port))
-			s.must("start", file)
+			s.Must("start", file)
 			before := s.resident()
 			// A reader that has gone to sleep may hold nothing up, and hold nothing.
 			s.events()
 			s.write("loud.yaml", "apps:\n  - "+strings.ReplaceAll(behaves(t, "loud", behaviour, "protocol: node"), "\n", "\n    ")+"\n")
-			s.must("start", filepath.Join(s.dir, "loud.yaml"))
+			s.Must("start", filepath.Join(s.Dir, "loud.yaml"))
 			said := s.follow("loud", "said it all")
 			under(t, on(port), func(*load.Load) {
 				s.complete("web")
@@ -227,12 +227,12 @@ func TestFloodsOnTheNodeChannel(t *testing.T) {
 				s.complete("web")
 			})
 			s.flat(before)
-			if app := s.app("loud"); app.Restarts != 0 || app.Status != state.AppOnline {
+			if app := s.App("loud"); app.Restarts != 0 || app.Status != state.AppOnline {
 				t.Errorf("%+v", app)
 			}
 			want := map[string]string{"ipc-long": "more than 1048576 bytes", "ipc-garbage": "not a JSON line", "ipc-messages": "more than 256 messages"}[behaviour]
-			contains(t, s.read(filepath.Join(s.home, "supervisor.log")), want)
-			s.must("stop", "loud")
+			contains(t, s.read(filepath.Join(s.Home, "supervisor.log")), want)
+			s.Must("stop", "loud")
 		})
 	}
 }

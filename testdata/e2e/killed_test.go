@@ -17,25 +17,25 @@ func TestADaemonThatWasKilled(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	s.ecosystem(behaves(t, "calm", "calm", "instances: 2"), behaves(t, "mule", "swarm 1", "kill_timeout: 300ms"))
-	s.must("start")
-	old := append(s.pids("calm"), s.pids("mule")...)
-	daemon := s.list().Daemon.PID
+	s.Must("start")
+	old := append(s.Pids("calm"), s.Pids("mule")...)
+	daemon := s.List().Daemon.PID
 	s.slay(daemon)
-	s.fails(3, []string{"no supervisor runs"}, "list")
-	if left := s.processes(); len(left) != 4 { // who was to end with the daemon?
+	s.Fails(3, []string{"no supervisor runs"}, "list")
+	if left := s.Processes(); len(left) != 4 { // who was to end with the daemon?
 		t.Errorf("after the daemon's death: %v", left)
 	}
-	s.must("start")
-	if got := s.processes(); len(got) != 5 {
+	s.Must("start")
+	if got := s.Processes(); len(got) != 5 {
 		t.Errorf("after the new start: %v", got)
 	}
-	log := s.read(filepath.Join(s.home, "supervisor.log"))
+	log := s.read(filepath.Join(s.Home, "supervisor.log"))
 	for _, pid := range old {
 		if want := fmt.Sprintf("ended pid %d, which an earlier supervisor has left", pid); !strings.Contains(log, want) {
 			t.Errorf("supervisor.log does not say %q:\n%s", want, log)
 		}
 	}
-	for _, app := range s.list().Apps {
+	for _, app := range s.List().Apps {
 		if app.Status != "online" {
 			t.Errorf("%+v", app)
 		}
@@ -73,10 +73,10 @@ func TestADaemonThatWasKilledInAReload(t *testing.T) {
 		t.Run(instant, func(t *testing.T) {
 			s := newSupervisor(t)
 			s.ecosystem(behaves(t, "web", "calm", "instances: 2"))
-			s.must("start")
-			daemon := s.list().Daemon.PID
+			s.Must("start")
+			daemon := s.List().Daemon.PID
 			events := s.events()
-			reload := s.command("reload", "web")
+			reload := s.Command("reload", "web")
 			var said strings.Builder
 			reload.Stderr = &said
 			if err := reload.Start(); err != nil {
@@ -90,11 +90,11 @@ func TestADaemonThatWasKilledInAReload(t *testing.T) {
 			case code != 1 || !strings.Contains(said.String(), "went away"):
 				t.Errorf("the reload: exit %d: %s", code, said.String())
 			}
-			s.must("start")
-			if got := s.processes(); len(got) != 3 {
+			s.Must("start")
+			if got := s.Processes(); len(got) != 3 {
 				t.Errorf("want the daemon and two workers: %v", got)
 			}
-			if app := s.app("web"); app.Status != "online" || len(app.Workers) != 2 {
+			if app := s.App("web"); app.Status != "online" || len(app.Workers) != 2 {
 				t.Errorf("%+v", app)
 			}
 		})
@@ -106,15 +106,15 @@ func TestKillAfterADaemonWasKilled(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	s.ecosystem(behaves(t, "calm", "calm", "instances: 2"))
-	s.must("start")
-	s.slay(s.list().Daemon.PID)
-	if left := s.processes(); len(left) != 2 {
+	s.Must("start")
+	s.slay(s.List().Daemon.PID)
+	if left := s.Processes(); len(left) != 2 {
 		t.Errorf("after the daemon's death: %v", left)
 	}
-	if out := s.must("kill"); !strings.Contains(out.all(), "every app with it") {
-		t.Errorf("kill says %s", out.all())
+	if out := s.Must("kill"); !strings.Contains(out.All(), "every app with it") {
+		t.Errorf("kill says %s", out.All())
 	}
-	if left := s.processes(); len(left) != 0 {
+	if left := s.Processes(); len(left) != 0 {
 		t.Errorf("after kill: %v", left)
 	}
 }

@@ -16,14 +16,14 @@ import (
 // say makes the workers of an app print a line on each stream.
 func (s *supervisor) say(app string) {
 	s.t.Helper()
-	s.must("signal", "SIGUSR2", app)
+	s.Must("signal", "SIGUSR2", app)
 }
 
 func TestLogsFollow(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	s.ecosystem(behaves(t, "web", "calm", "instances: 2"), behaves(t, "other", "calm"))
-	s.must("start")
+	s.Must("start")
 	all, errs, out := s.watch("logs", "web", "-f"), s.watch("logs", "-f", "--err"), s.watch("logs", "--out", "-f", "other")
 	s.say("web")
 	s.say("other")
@@ -47,7 +47,7 @@ func TestLogsFollow(t *testing.T) {
 	if code := all.end(syscall.SIGINT); code != 130 {
 		t.Errorf("Ctrl-C: exit %d", code)
 	}
-	s.must("kill")
+	s.Must("kill")
 	if err := errs.cmd.Wait(); errs.cmd.ProcessState.ExitCode() != 1 {
 		t.Errorf("the end of the daemon: %v", err)
 	}
@@ -57,23 +57,23 @@ func TestLastLines(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	s.ecosystem(behaves(t, "web", "lines 100"), behaves(t, "quiet", "calm"))
-	s.must("start")
+	s.Must("start")
 	s.follow("web", "0000099").wait() // a pipe is on the way
-	out := s.must("logs", "-n", "2").stdout
+	out := s.Must("logs", "-n", "2").Stdout
 	if want := "web:0 | line 0000098 of a worker that has much to say\nweb:0 | line 0000099 of a worker that has much to say\n"; out != want {
 		t.Errorf("%q", out)
 	}
-	if out := s.must("logs", "web", "--err").stdout; out != "" {
+	if out := s.Must("logs", "web", "--err").Stdout; out != "" {
 		t.Errorf("--err: %q", out)
 	}
-	if out := s.must("logs").stdout; strings.Count(out, "\n") != 15 {
+	if out := s.Must("logs").Stdout; strings.Count(out, "\n") != 15 {
 		t.Errorf("without -n: %q", out)
 	}
-	s.must("flush", "web")
-	if out := s.must("logs", "web").stdout; out != "" {
+	s.Must("flush", "web")
+	if out := s.Must("logs", "web").Stdout; out != "" {
 		t.Errorf("after flush: %q", out)
 	}
-	s.fails(1, []string{"nobody", "web", "quiet"}, "logs", "nobody")
+	s.Fails(1, []string{"nobody", "web", "quiet"}, "logs", "nobody")
 }
 
 // watcher tells which files appear in a folder.
@@ -115,24 +115,24 @@ func TestLogsAreOpenedAgain(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
 	s.ecosystem(behaves(t, "web", "calm"))
-	s.must("start")
+	s.Must("start")
 	follow := s.watch("logs", "-f")
 	s.say("web")
 	follow.until("out 1")
-	logs := filepath.Join(s.home, "logs")
-	file, own := filepath.Join(logs, "web-out-0.log"), filepath.Join(s.home, "supervisor.log")
+	logs := filepath.Join(s.Home, "logs")
+	file, own := filepath.Join(logs, "web-out-0.log"), filepath.Join(s.Home, "supervisor.log")
 	for _, path := range []string{file, own} {
 		if err := os.Rename(path, path+".old"); err != nil {
 			t.Fatal(err)
 		}
 	}
-	created, ownCreated := appearing(t, logs), appearing(t, s.home)
-	unix.Kill(s.list().Daemon.PID, unix.SIGUSR1)
+	created, ownCreated := appearing(t, logs), appearing(t, s.Home)
+	unix.Kill(s.List().Daemon.PID, unix.SIGUSR1)
 	created.until("web-out-0.log")
 	ownCreated.until("supervisor.log")
 	s.say("web")
 	follow.until("out 2")
-	s.must("kill")
+	s.Must("kill")
 	if text := s.read(file + ".old"); text != "out 1\n" {
 		t.Errorf("the old file: %q", text)
 	}
@@ -151,9 +151,9 @@ func TestRotationLosesNoLine(t *testing.T) {
 			s := newSupervisor(t)
 			const lines = 100000
 			s.ecosystem(behaves(t, "web", fmt.Sprint("lines ", lines), "log: {max_size: 256K, max_files: 100, compress: "+compress+"}"))
-			s.must("start")
-			s.must("kill")
-			files, _ := filepath.Glob(filepath.Join(s.home, "logs", "web-out-0.log*"))
+			s.Must("start")
+			s.Must("kill")
+			files, _ := filepath.Glob(filepath.Join(s.Home, "logs", "web-out-0.log*"))
 			slices.Sort(files) // the rotated ones bear their time
 			if len(files) < 10 {
 				t.Fatalf("files: %v", files)
@@ -178,19 +178,19 @@ func TestRotationLosesNoLine(t *testing.T) {
 func TestFilesOfLogs(t *testing.T) {
 	t.Parallel()
 	s := newSupervisor(t)
-	at := filepath.Join(s.dir, "logs")
+	at := filepath.Join(s.Dir, "logs")
 	s.ecosystem(
 		behaves(t, "one", "lines 1", "out_file: logs/one.log\nerror_file: /dev/null"),
 		behaves(t, "two", "lines 1", "instances: 2\nout_file: logs/two.log"),
 		behaves(t, "merged", "lines 1", "instances: 2\nmerge_logs: true\nout_file: logs/merged.log"),
 		behaves(t, "default", "lines 1", "instances: 2\nmerge_logs: true"),
 	)
-	s.must("start")
-	s.must("kill")
+	s.Must("start")
+	s.Must("kill")
 	const line = "line 0000000 of a worker that has much to say\n"
 	for path, lines := range map[string]int{
 		filepath.Join(at, "one.log"): 1, filepath.Join(at, "two-0.log"): 1, filepath.Join(at, "two-1.log"): 1,
-		filepath.Join(at, "merged.log"): 2, filepath.Join(s.home, "logs", "default-out.log"): 2,
+		filepath.Join(at, "merged.log"): 2, filepath.Join(s.Home, "logs", "default-out.log"): 2,
 	} {
 		if text := s.read(path); strings.Count(text, line) != lines {
 			t.Errorf("%s: %q", path, text)
@@ -199,7 +199,7 @@ func TestFilesOfLogs(t *testing.T) {
 			t.Errorf("%s has mode %v", path, info.Mode())
 		}
 	}
-	left, _ := filepath.Glob(filepath.Join(s.home, "logs", "one-*"))
+	left, _ := filepath.Glob(filepath.Join(s.Home, "logs", "one-*"))
 	if entries, _ := os.ReadDir(at); len(entries) != 4 || len(left) > 0 {
 		t.Errorf("files: %v, %v", entries, left)
 	}

@@ -21,7 +21,7 @@ func TestNodeProgramsAreHelpedToDrain(t *testing.T) {
 			port := freePort(t)
 			s.ecosystem(fmt.Sprintf("name: web\nscript: %s\ninstances: 2\nsoak: 0\nlisten_timeout: 60s\nenv: {PORT: %d}",
 				workers.Path("node/"+app), port))
-			s.must("start")
+			s.Must("start")
 			kept := on(port)
 			kept.KeepAlive = true
 			under(t, kept, func(*load.Load) {
@@ -45,11 +45,11 @@ func TestNodeOptionsAreTheUsers(t *testing.T) {
 	s := newSupervisor(t)
 	s.write("mine.cjs", "globalThis.mine = 'yes'")
 	s.write("app.js", `console.log('mine ' + globalThis.mine + ', helped ' + /preload/.test(process.env.NODE_OPTIONS)); process.send('ready'); setInterval(() => {}, 1e6)`)
-	keys := "script: app.js\nwait_ready: true\nlisten_timeout: 60s\nenv: {NODE_OPTIONS: '--require " + filepath.Join(s.dir, "mine.cjs") + "'}"
+	keys := "script: app.js\nwait_ready: true\nlisten_timeout: 60s\nenv: {NODE_OPTIONS: '--require " + filepath.Join(s.Dir, "mine.cjs") + "'}"
 	s.ecosystem("name: helped\n"+keys, "name: alone\nnode_drain: false\n"+keys)
-	s.must("start")
+	s.Must("start")
 	for app, want := range map[string]string{"helped": "mine yes, helped true\n", "alone": "mine yes, helped false\n"} {
-		if got, err := os.ReadFile(filepath.Join(s.home, "logs", app+"-out-0.log")); err != nil || string(got) != want {
+		if got, err := os.ReadFile(filepath.Join(s.Home, "logs", app+"-out-0.log")); err != nil || string(got) != want {
 			t.Errorf("%s: %q, %v", app, got, err)
 		}
 	}

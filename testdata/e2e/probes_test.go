@@ -41,7 +41,7 @@ func TestAProbeIsAimedAtTheNewWorker(t *testing.T) {
 	app := func(cold any) string {
 		return s.ecosystem(fmt.Sprintf("name: web\nscript: server.js\ninstances: 2\nlisten_timeout: 60s\nready: http://unix:health-$SUPERVISOR_WORKER.sock:/healthz\nenv: {PORT: %d, COLD: '%v'}", port, cold))
 	}
-	s.must("start", app(cold))
+	s.Must("start", app(cold))
 	under(t, on(port), func(*load.Load) {
 		for range 3 {
 			receipt := s.complete("web")
@@ -51,19 +51,19 @@ func TestAProbeIsAimedAtTheNewWorker(t *testing.T) {
 				}
 			}
 		}
-		good := s.pids("web")
+		good := s.Pids("web")
 		s.write("ecosystem.yaml", strings.Replace(s.read(app("never")), "60s", "8s", 1))
 		receipt, code := s.reload("web")
 		if code != 1 || receipt.Result != state.RolledBack {
 			t.Errorf("exit %d, %+v", code, receipt)
 		}
 		contains(t, receipt.Reason, ".sock:/healthz said 503 within 8s (listen_timeout)")
-		if now := s.pids("web"); fmt.Sprint(now) != fmt.Sprint(good) {
+		if now := s.Pids("web"); fmt.Sprint(now) != fmt.Sprint(good) {
 			t.Errorf("%v became %v", good, now)
 		}
 	})
-	s.must("stop")
-	if left, _ := filepath.Glob(filepath.Join(s.dir, "health-*.sock")); len(left) > 0 {
+	s.Must("stop")
+	if left, _ := filepath.Glob(filepath.Join(s.Dir, "health-*.sock")); len(left) > 0 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -84,7 +84,7 @@ setInterval(() => {}, 1000)
 process.on('SIGINT', () => process.exit(0))
 `)
 	s.ecosystem(fmt.Sprintf("name: web\nscript: server.js\nready: http://127.0.0.1:$PORT/\nlisten_timeout: 60s\nenv: {PORT: %d}", port))
-	s.must("start")
+	s.Must("start")
 	if receipt := s.complete("web"); receipt.Workers[0].ReadyBy != "probe" {
 		t.Errorf("%+v", receipt)
 	}
@@ -109,7 +109,7 @@ server.listen(process.env.PORT)
 process.on('SIGINT', () => process.exit(0))
 `)
 	s.ecosystem(fmt.Sprintf("name: web\nscript: server.js\ninstances: 2\nexec_mode: fork\nincrement_var: PORT\nready: http://127.0.0.1:$PORT/\nlisten_timeout: 60s\nenv: {PORT: %d}", first))
-	s.must("start")
+	s.Must("start")
 	for _, w := range s.complete("web").Workers {
 		if w.ReadyBy != "probe" || *w.ReadyMS < 500 {
 			t.Errorf("slot %d: %+v", w.Slot, w)
@@ -148,38 +148,38 @@ func TestAppsThatNeedEachOther(t *testing.T) {
 	}
 	s.write("broken.js", "process.exit(7)")
 	s.ecosystem(app("web", 2, "api", "needy.js"), app("api", 1, "db", "broken.js"), app("db", 0, "", "needy.js"))
-	s.fails(1, []string{"cannot start api", "web: skipped: it depends on api, which failed", "db: started"}, "start")
+	s.Fails(1, []string{"cannot start api", "web: skipped: it depends on api, which failed", "db: started"}, "start")
 
 	s.ecosystem(app("web", 2, "api", "needy.js"), app("api", 1, "db", "needy.js"), app("db", 0, "", "needy.js"))
-	s.must("start")
+	s.Must("start")
 	under(t, on(ports[2]), func(*load.Load) {
 		for range 2 {
-			out := s.must("reload")
+			out := s.Must("reload")
 			for _, name := range []string{"web", "api", "db"} {
-				contains(t, out.all(), name+": complete")
+				contains(t, out.All(), name+": complete")
 			}
-			if db, web := strings.Index(out.stdout, "db: complete"), strings.Index(out.stdout, "web: complete"); db > web {
-				t.Errorf("web was reloaded before db:\n%s", out.stdout)
+			if db, web := strings.Index(out.Stdout, "db: complete"), strings.Index(out.Stdout, "web: complete"); db > web {
+				t.Errorf("web was reloaded before db:\n%s", out.Stdout)
 			}
 		}
 	})
-	out := s.must("stop")
-	if strings.Contains(out.all(), "exit code 4") || strings.Count(out.all(), "exit code 0") != 6 {
-		t.Errorf("stop: a worker that was still needed was gone:\n%s", out.all())
+	out := s.Must("stop")
+	if strings.Contains(out.All(), "exit code 4") || strings.Count(out.All(), "exit code 0") != 6 {
+		t.Errorf("stop: a worker that was still needed was gone:\n%s", out.All())
 	}
-	s.must("start")
-	for _, a := range s.list().Apps {
+	s.Must("start")
+	for _, a := range s.List().Apps {
 		if a.Restarts != 0 || a.Status != state.AppOnline {
 			t.Errorf("%s is %s after %d restarts", a.Name, a.Status, a.Restarts)
 		}
 	}
-	out = s.must("kill")
-	if strings.Contains(out.all(), "exit code 4") || strings.Count(out.all(), "exit code 0") != 6 {
-		t.Errorf("kill: a worker that was still needed was gone:\n%s", out.all())
+	out = s.Must("kill")
+	if strings.Contains(out.All(), "exit code 4") || strings.Count(out.All(), "exit code 0") != 6 {
+		t.Errorf("kill: a worker that was still needed was gone:\n%s", out.All())
 	}
-	s.fails(2, []string{"ecosystem.yaml:24:", `"db" depends on "web" depends on "api" depends on "db"`}, "validate", s.ecosystem(
+	s.Fails(2, []string{"ecosystem.yaml:24:", `"db" depends on "web" depends on "api" depends on "db"`}, "validate", s.ecosystem(
 		app("db", 1, "web", "needy.js"), app("web", 2, "api", "needy.js"), app("api", 1, "db", "needy.js")))
-	if _, err := os.Stat(filepath.Join(s.home, "supervisor.sock")); err == nil {
+	if _, err := os.Stat(filepath.Join(s.Home, "supervisor.sock")); err == nil {
 		t.Error("the daemon is back")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"supervisor/supervisor/state"
+	"supervisor/testdata/lab"
 	"supervisor/testdata/load"
 	"supervisor/testdata/workers"
 )
@@ -28,7 +29,7 @@ func tableflipServer(t *testing.T) string {
 }
 
 var buildTableflip = sync.OnceValues(func() (string, error) {
-	path := filepath.Join(built, "tableflip")
+	path := filepath.Join(lab.Built, "tableflip")
 	cmd := exec.Command("go", "build", "-o", path, workers.Path("go/tableflip"))
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -131,11 +132,11 @@ func speakers() []site {
 		}},
 		{name: "tableflip, unix socket", readyBy: "tableflip", times: quick,
 			keys: func(t *testing.T, s *supervisor, port int) string {
-				path := filepath.Join(s.dir, "web.sock")
+				path := filepath.Join(s.Dir, "web.sock")
 				return flips(t, "unix!"+path, "listen: ['unix:"+path+"']")
 			},
 			loads: func(s *supervisor, _ int) []load.Config {
-				return []load.Config{{Network: "unix", Address: filepath.Join(s.dir, "web.sock"), Clients: clients}}
+				return []load.Config{{Network: "unix", Address: filepath.Join(s.Dir, "web.sock"), Clients: clients}}
 			}},
 		{name: "go sd_notify and LISTEN_FDS", readyBy: "NOTIFY_SOCKET", keys: func(_ *testing.T, _ *supervisor, port int) string {
 			return fmt.Sprintf("script: %s\nprotocol: systemd\nwait_ready: true\nlisten: ['tcp://127.0.0.1:%d']\nlisten_timeout: 60s\n", sourcePath("readyserver"), port)
@@ -161,7 +162,7 @@ func speakers() []site {
 		{name: "node cluster", tools: []string{"node"}, readyBy: "node ipc", tree: 3, times: slow,
 			keys: script("node/cluster.js", "env: {PORT}\nwait_ready: true\nlisten_timeout: 60s\nkill_timeout: 60s\n")},
 		{name: "nginx", tools: []string{"nginx"}, readyBy: "listening", tree: 3, times: quick, keys: func(t *testing.T, s *supervisor, port int) string {
-			conf := s.write("nginx.conf", fmt.Sprintf(nginxConf, s.dir, port))
+			conf := s.write("nginx.conf", fmt.Sprintf(nginxConf, s.Dir, port))
 			return fmt.Sprintf("script: nginx\nargs: -e stderr -c %s\nkill_signal: SIGQUIT\nlisten_timeout: 60s\nmin_uptime: 50s\nsoak: 0\n", conf)
 		}},
 	}
@@ -177,11 +178,11 @@ func (c site) leavesOf(s *supervisor, workers int) {
 	if len(last) < workers*c.tree {
 		s.t.Errorf("%d workers of %d processes are %v", workers, c.tree, last)
 	}
-	s.must("stop", "web")
+	s.Must("stop", "web")
 	if left := alive(last); len(left) > 0 {
 		s.t.Errorf("left of %v after stop: %v", last, left)
 	}
-	if left := s.processes(); len(left) != 1 { // the daemon
+	if left := s.Processes(); len(left) != 1 { // the daemon
 		s.t.Errorf("after stop there are %q", left)
 	}
 }
@@ -192,9 +193,9 @@ func TestTableflipWorkersKnowTheirPredecessor(t *testing.T) {
 	s := newSupervisor(t)
 	port := freePort(t)
 	s.ecosystem("name: web\nkill_timeout: 60s\n" + flips(t, fmt.Sprintf("tcp!localhost:%d", port), fmt.Sprintf("listen: ['tcp://127.0.0.1:%d']", port)))
-	s.must("start", "ecosystem.yaml")
-	first := s.pids("web")[0]
-	out := filepath.Join(s.home, "logs", "web-out-0.log")
+	s.Must("start", "ecosystem.yaml")
+	first := s.Pids("web")[0]
+	out := filepath.Join(s.Home, "logs", "web-out-0.log")
 	// The first has nobody before it.
 	s.follow("web", "parent gone: <nil>").wait()
 	contains(t, s.read(out), "has parent: true")
@@ -209,7 +210,7 @@ func TestTableflipWorkersKnowTheirPredecessor(t *testing.T) {
 	events := s.events()
 	var done sync.WaitGroup
 	under(t, on(port), func(l *load.Load) {
-		done.Go(func() { s.must("reload", "web") })
+		done.Go(func() { s.Must("reload", "web") })
 		second := events.worker("web", 0, state.WhatReady)
 		if err := l.WaitPid(strconv.Itoa(second.PID)); err != nil {
 			t.Fatal(err)
@@ -241,7 +242,7 @@ func TestACrashAfterAFailedReloadFindsItsOwnSockets(t *testing.T) {
 	s := newSupervisor(t)
 	a, b, c := freePort(t), freePort(t), freePort(t)
 	file := s.ecosystem(behaves(t, "web", "calm", fmt.Sprintf("listen: ['a=tcp://127.0.0.1:%d', 'b=tcp://127.0.0.1:%d']", a, b)))
-	s.must("start", file)
+	s.Must("start", file)
 	sockets := func(pid int) string {
 		var text string
 		for fd := range 2 {
@@ -250,10 +251,10 @@ func TestACrashAfterAFailedReloadFindsItsOwnSockets(t *testing.T) {
 		}
 		return text
 	}
-	first := s.pids("web")[0]
+	first := s.Pids("web")[0]
 	before := sockets(first)
 	s.ecosystem(behaves(t, "web", "crash", fmt.Sprintf("listen: ['c=tcp://127.0.0.1:%d', 'b=tcp://127.0.0.1:%d', 'a=tcp://127.0.0.1:%d']", c, b, a)))
-	s.fails(1, []string{"no such behaviour"}, "reload", "web")
+	s.Fails(1, []string{"no such behaviour"}, "reload", "web")
 	events := s.events()
 	syscall.Kill(first, syscall.SIGKILL)
 	second := events.worker("web", 0, state.WhatReady)

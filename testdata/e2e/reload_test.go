@@ -22,7 +22,7 @@ apps:
     listen_timeout: 30s
     env: {PORT: %d}
 `, port))
-	s.must("start", "ecosystem.yaml")
+	s.Must("start", "ecosystem.yaml")
 	under(t, on(port), func(l *load.Load) {
 		for range 20 {
 			receipt := s.complete("web")

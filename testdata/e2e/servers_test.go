@@ -94,12 +94,12 @@ func sites() []site {
 		}},
 		{name: "python unix socket", tools: []string{"python3"}, readyBy: "listening",
 			keys: func(t *testing.T, s *supervisor, _ int) string {
-				path := filepath.Join(s.dir, "web.sock")
+				path := filepath.Join(s.Dir, "web.sock")
 				return fmt.Sprintf("script: %s\ninterpreter: %s\nlisten: [\"unix:%s\"]\nenv: {SOCKET_PATH: %s}\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\n",
 					workers.Path("python/unix_server.py"), python(t), path, path)
 			},
 			loads: func(s *supervisor, _ int) []load.Config {
-				return []load.Config{{Network: "unix", Address: filepath.Join(s.dir, "web.sock"), Clients: clients}}
+				return []load.Config{{Network: "unix", Address: filepath.Join(s.Dir, "web.sock"), Clients: clients}}
 			}},
 		{name: "node portfinder", tools: []string{"node"}, readyBy: "node ipc", keys: script("node/probe-portfinder.js", "env: {PORT}\nwait_ready: true\nlisten_timeout: 60s\n")},
 		{name: "node get-port", tools: []string{"node"}, readyBy: "node ipc", keys: script("node/probe-getport.js", "env: {PORT}\nwait_ready: true\nlisten_timeout: 60s\n")},
@@ -119,7 +119,7 @@ func TestReloadOfEveryKindOfServer(t *testing.T) {
 			s := newSupervisor(t)
 			port := freePort(t)
 			s.ecosystem("name: web\ninstances: 2\n" + c.keys(t, s, port))
-			s.must("start", "ecosystem.yaml")
+			s.Must("start", "ecosystem.yaml")
 			loads := []load.Config{on(port)}
 			if c.loads != nil {
 				loads = c.loads(s, port)

@@ -31,7 +31,7 @@ func TestReloadBehindAWrapper(t *testing.T) {
 			// npm keeps the Node channel from its script, so listening stands for ready.
 			// On the first start min_uptime does, and npm may take longer to begin.
 			s.ecosystem(fmt.Sprintf("name: web\ninstances: 2\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\nkill_timeout: 60s\nenv: {PORT: %d, npm_config_update_notifier: 'false'}\n%s", port, c.keys))
-			s.must("start", "ecosystem.yaml")
+			s.Must("start", "ecosystem.yaml")
 			under(t, on(port), func(*load.Load) {
 				for range 3 {
 					old := s.groups("web")
@@ -53,11 +53,11 @@ func TestReloadBehindAWrapper(t *testing.T) {
 				}
 			})
 			last := s.groups("web")
-			s.must("stop", "web")
+			s.Must("stop", "web")
 			if left := alive(last); len(last) < 4 || len(left) > 0 {
 				t.Errorf("left of the groups %v after stop: %v", last, left)
 			}
-			contains(t, s.read(filepath.Join(s.home, "logs", "web-out-0.log")), "draining")
+			contains(t, s.read(filepath.Join(s.Home, "logs", "web-out-0.log")), "draining")
 		})
 	}
 }
@@ -85,9 +85,9 @@ func TestReloadWithoutTheWrapper(t *testing.T) {
 			port := freePort(t)
 			s.npmApp(`"start": "node server.js", "serve": "npm run real -- b", "real": "node --no-warnings 'server.js' a"`)
 			s.ecosystem(fmt.Sprintf("name: web\ninstances: 2\nwait_ready: true\nlisten_timeout: 60s\nkill_timeout: 60s\nenv: {PORT: %d}\n%s", port, c.keys))
-			s.must("start", "ecosystem.yaml")
+			s.Must("start", "ecosystem.yaml")
 			var described struct{ Apps []state.Describe }
-			s.decode(s.must("describe", "--json", "web").stdout, &described)
+			s.Decode(s.Must("describe", "--json", "web").Stdout, &described)
 			if got := strings.Join(described.Apps[0].Command, " "); got != c.command || described.Apps[0].Instead == "" {
 				t.Errorf("describe says %q instead of %q", got, described.Apps[0].Instead)
 			}
@@ -115,17 +115,17 @@ func TestAReloadReadsPackageJSON(t *testing.T) {
 	port := freePort(t)
 	s.npmApp(`"start": "node server.js one"`)
 	s.ecosystem(fmt.Sprintf("name: web\nscript: npm\nargs: start\ncwd: app\nwait_ready: true\nlisten_timeout: 60s\nenv: {PORT: %d}", port))
-	s.must("start")
+	s.Must("start")
 	under(t, on(port), func(*load.Load) {
 		s.npmApp(`"start": "node server.js two"`)
 		s.complete("web")
-		contains(t, s.must("describe", "web").stdout, "node server.js two")
+		contains(t, s.Must("describe", "web").Stdout, "node server.js two")
 		s.npmApp(`"start": "node missing.js"`)
 		receipt, code := s.reload("web")
 		if code != 1 || receipt.Result != state.RolledBack {
 			t.Errorf("exit %d, %+v", code, receipt)
 		}
-		contains(t, s.must("describe", "web").stdout, "node server.js two")
+		contains(t, s.Must("describe", "web").Stdout, "node server.js two")
 	})
 }
 
@@ -136,13 +136,13 @@ func TestAWrapperThatTakesTheReadyChannelIsNamed(t *testing.T) {
 	s := newSupervisor(t)
 	s.npmApp(`"prestart": "true", "start": "node server.js"`)
 	s.ecosystem(fmt.Sprintf("name: web\nscript: npm\nargs: start\ncwd: app\nwait_ready: true\nautorestart: false\nlisten_timeout: 15s\nenv: {PORT: %d}", freePort(t)))
-	s.fails(1, []string{"it has not said ready within 15s", "it runs through npm start, which may have taken its ready channel", "script: server.js"}, "start")
+	s.Fails(1, []string{"it has not said ready within 15s", "it runs through npm start, which may have taken its ready channel", "script: server.js"}, "start")
 }
 
 // groups lists the processes of all groups of an app.
 func (s *supervisor) groups(name string) (pids []int) {
 	s.t.Helper()
-	for _, leader := range s.pids(name) {
+	for _, leader := range s.Pids(name) {
 		pids = append(pids, s.group(leader)...)
 	}
 	return pids

@@ -1,12 +1,7 @@
 package systems
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"net"
-	"net/http"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -22,30 +17,13 @@ func (s *system) lives() func() map[int]life {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	s.t.Cleanup(cancel)
-	client := &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", filepath.Join(s.home, "supervisor.sock"))
-		},
-	}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://supervisor/v1/events", nil)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	resp, err := client.Do(req) // its head says that we are subscribed
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	events := s.Events(ctx)
 	all := make(map[int]life)
 	var done sync.WaitGroup
 	done.Go(func() { // ended by cancel
-		defer resp.Body.Close()
-		lines := bufio.NewScanner(resp.Body)
-		for lines.Scan() {
-			var e state.Event
-			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-				s.t.Error(err)
+		for {
+			e, ok := events.Next()
+			if !ok {
 				return
 			}
 			if e.Lost > 0 {

@@ -17,7 +17,7 @@ const apiPort = 3100
 func startExpressAPI(t *testing.T) *system {
 	t.Helper()
 	s := open(t, "express-api")
-	s.must("start")
+	s.Must("start")
 	// It has no ready message, so a slow first start counts as one that never listens.
 	s.until("express-api", "listening on", 1)
 	return s
@@ -32,7 +32,7 @@ func TestExpressAPIReloadsUnderLoad(t *testing.T) {
 			s.clean("express-api")
 		}
 	}, s.both(apiPort, "/")...)
-	s.must("stop")
+	s.Must("stop")
 	if conn, err := net.Dial("tcp", s.address(apiPort)); err == nil {
 		conn.Close()
 		t.Error("the port is open after stop")
@@ -61,7 +61,7 @@ func TestExpressAPICutsWhatOutlivesItsTimeout(t *testing.T) {
 	s.edit("ecosystem.yaml", func(text string) string {
 		return strings.Replace(text, "SHUTDOWN_TIMEOUT: 5000", "SHUTDOWN_TIMEOUT: 1000", 1)
 	})
-	s.must("start")
+	s.Must("start")
 	s.until("express-api", "listening on", 1)
 	l := load.Run(t.Context(), load.Config{Address: s.address(apiPort), Path: "/wait/50000", Clients: 1, Timeout: guard})
 	defer l.Stop()
@@ -77,7 +77,7 @@ func TestExpressAPICutsWhatOutlivesItsTimeout(t *testing.T) {
 	if codes[0]+codes[1] == 0 {
 		t.Errorf("exit codes %v, want one that cut", codes)
 	}
-	s.must("stop")
+	s.Must("stop")
 	if result := l.Stop(); result.Failed == 0 {
 		t.Error("a request of 50 s was answered")
 	}
@@ -86,7 +86,7 @@ func TestExpressAPICutsWhatOutlivesItsTimeout(t *testing.T) {
 // Errors are answers; the workers live on.
 func TestExpressAPIHandlesErrors(t *testing.T) {
 	s := startExpressAPI(t)
-	before := s.pids("express-api")
+	before := s.Pids("express-api")
 	for path, want := range map[string]int{"/_health": 200, "/none": 404, "/broken": 500, "/wait/never": 400} {
 		if status, body := s.get(apiPort, path); status != want {
 			t.Errorf("%s: status %d, want %d: %s", path, status, want, body)
@@ -100,7 +100,7 @@ func TestExpressAPIHandlesErrors(t *testing.T) {
 	if resp.StatusCode != 400 {
 		t.Errorf("half a JSON: status %d", resp.StatusCode)
 	}
-	if after := s.pids("express-api"); fmt.Sprint(after) != fmt.Sprint(before) {
+	if after := s.Pids("express-api"); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("workers %v became %v", before, after)
 	}
 }

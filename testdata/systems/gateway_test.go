@@ -20,7 +20,7 @@ const gatewayPort = 3400
 func startGateway(t *testing.T) *system {
 	t.Helper()
 	s := open(t, "gateway")
-	s.must("start")
+	s.Must("start")
 	return s
 }
 
@@ -28,7 +28,7 @@ func startGateway(t *testing.T) *system {
 // they have one.
 func (s *system) known(service string) {
 	s.t.Helper()
-	for slot, pid := range s.pids(service) {
+	for slot, pid := range s.Pids(service) {
 		s.until("gateway", fmt.Sprintf("there is %s-%d-%d", service, slot, pid), 2)
 	}
 }
@@ -51,7 +51,7 @@ func TestGatewayReloadsUnderLoad(t *testing.T) {
 	if lost := s.logged("gateway", "lost "); lost > 0 {
 		t.Errorf("gateways lost a service %d times", lost)
 	}
-	s.must("stop")
+	s.Must("stop")
 	if said := s.logged("goods", "says goodbye"); said != 2*(reloads+2) {
 		t.Errorf("%d instances of goods said goodbye", said)
 	}
@@ -84,7 +84,7 @@ func TestGatewayLosesOnlyWhatAKilledInstanceHad(t *testing.T) {
 	s.known("goods")
 	results := s.lossy(func() {
 		for slot := range 2 {
-			victim := s.pids("goods")[slot]
+			victim := s.Pids("goods")[slot]
 			there := fmt.Sprintf("there is goods-%d-", slot)
 			known := s.logged("gateway", there)
 			if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
@@ -97,7 +97,7 @@ func TestGatewayLosesOnlyWhatAKilledInstanceHad(t *testing.T) {
 		}
 	}, load.Config{Address: s.address(gatewayPort), Path: "/goods", Think: -1})
 	lost := 0
-	files, _ := filepath.Glob(filepath.Join(s.home, "logs", "gateway-out-*.log"))
+	files, _ := filepath.Glob(filepath.Join(s.Home, "logs", "gateway-out-*.log"))
 	for _, file := range files {
 		text, err := os.ReadFile(file)
 		if err != nil {

@@ -38,7 +38,7 @@ func (s *system) store(port int) (counts store) {
 	lines := bufio.NewScanner(conn)
 	for lines.Scan() {
 		if lines.Text()[0] == '{' {
-			s.decode(lines.Text(), &counts)
+			s.Decode(lines.Text(), &counts)
 		}
 	}
 	counts.Open-- // ours
@@ -61,7 +61,7 @@ func (s *system) stores(workers int) {
 // pools are closed after its last request.
 func TestKeepaliveReloadsUnderLoad(t *testing.T) {
 	s := open(t, "keepalive")
-	s.must("start")
+	s.Must("start")
 	if status, body := s.get(webPort, "/healthz"); status != 200 {
 		t.Fatalf("health: %d %s", status, body)
 	}
@@ -71,19 +71,19 @@ func TestKeepaliveReloadsUnderLoad(t *testing.T) {
 			s.stores(2)
 		}
 	}, s.both(webPort, "/")...)
-	s.must("stop", "web")
+	s.Must("stop", "web")
 	s.stores(0)
 	t.Logf("mysql %+v, redis %+v", s.store(mysqlPort), s.store(redisPort))
 	if closed, want := s.logged("web", "pools closed"), 2*(reloads+1); closed != want {
 		t.Errorf("%d workers closed their pools, want %d", closed, want)
 	}
-	s.must("stop")
+	s.Must("stop")
 }
 
 // A request in flight when the signal comes is answered, and its pool is there for it.
 func TestKeepaliveFinishesWhatIsInFlight(t *testing.T) {
 	s := open(t, "keepalive")
-	s.must("start")
+	s.Must("start")
 	for _, keepAlive := range []bool{false, true} {
 		waiting := s.logged("web", "waiting 2000 ms")
 		l := load.Run(t.Context(), load.Config{Address: s.address(webPort), Path: "/wait/2000", Clients: 4, KeepAlive: keepAlive})
@@ -104,16 +104,15 @@ func TestKeepaliveWaitsForItsStores(t *testing.T) {
 	s.edit("ecosystem.yaml", func(text string) string {
 		return strings.Replace(text, "    depends_on: [mysql, redis]", "    #", 1)
 	})
-	s.must("start")
-	s.must("stop", "web")
-	s.must("stop", "redis")
+	s.Must("start")
+	s.Must("stop", "web")
+	s.Must("stop", "redis")
 	started := make(chan int, 1)
 	go func() { // ends with the command
-		code, _ := s.run("start", "web")
-		started <- code
+		started <- s.Run("start", "web").Code
 	}()
 	s.until("web", fmt.Sprintf("cannot connect to port %d", s.ports[redisPort]), 1)
-	s.must("start", "redis")
+	s.Must("start", "redis")
 	if code := <-started; code != 0 {
 		t.Errorf("start: exit %d", code)
 	}

@@ -1,13 +1,8 @@
 package systems
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -18,66 +13,30 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"supervisor/supervisor/control"
 	"supervisor/supervisor/state"
+	"supervisor/testdata/lab"
 	"supervisor/testdata/load"
 )
 
 const (
-	// guard bounds what a test waits for; it is no measure of anything.
-	guard = 60 * time.Second
-	// clients is how many ask at the same time, over all loads of a test.
-	clients = 8
-	// flowing is how many answers say that a load flows, before and after.
-	flowing = 50
+	// guard bounds what a test waits for.
+	guard = lab.Guard
 	// reloads of each system under load.
 	reloads = 3
 	// logLines of each log are looked at for what was said already.
 	logLines = 1000
 )
 
-// binary is the supervisor, built once.
-var binary string
-
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "supervisor-systems")
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		binary = filepath.Join(dir, "supervisor-under-test")
-		build := exec.Command("go", "build", "-o", binary, "supervisor")
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "cannot build the supervisor: %v\n%s", err, out)
-			return 1
-		}
-		return m.Run()
-	}())
-}
-
-// missing skips a test that can't run here; under CI that is a failure.
-func missing(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}
+func TestMain(m *testing.M) { os.Exit(lab.Main(m)) }
 
 // system is one of the four on a supervisor of its own: a copy of its folder in which
 // every port of the ecosystem file is a free one.
 type system struct {
+	*lab.Supervisor
 	t     *testing.T
-	home  string
-	dir   string
-	env   []string
 	ports map[int]int // of the file -> of this test
 }
 
@@ -87,21 +46,13 @@ const port = `\b3[1-4]\d\d\b`
 // open copies a system. Nothing runs until the test starts it.
 func open(t *testing.T, name string) *system {
 	t.Helper()
-	if _, err := exec.LookPath("node"); err != nil {
-		missing(t, "node is missing")
-	}
-	// Not t.TempDir: with a test's name in it, a socket's path is too long (unix(7)).
-	root, err := os.MkdirTemp("", "sv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
-	s := &system{t: t, home: filepath.Join(root, "home"), dir: filepath.Join(root, name), ports: make(map[int]int)}
-	if err := os.CopyFS(s.dir, only(name)); err != nil {
+	lab.Need(t, "node")
+	s := &system{lab.New(t, name), t, make(map[int]int)}
+	if err := os.CopyFS(s.Dir, only(name)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(name, "package-lock.json")); err == nil {
-		if err := os.Symlink(packages(t, name), filepath.Join(s.dir, "node_modules")); err != nil {
+		if err := os.Symlink(packages(t, name), filepath.Join(s.Dir, "node_modules")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,17 +60,11 @@ func open(t *testing.T, name string) *system {
 		return regexp.MustCompile(port).ReplaceAllStringFunc(text, func(p string) string {
 			n, _ := strconv.Atoi(p)
 			if s.ports[n] == 0 {
-				s.ports[n] = freePort(t)
+				s.ports[n] = ports.Free(t)
 			}
 			return strconv.Itoa(s.ports[n])
 		})
 	})
-	for _, e := range os.Environ() {
-		if !strings.HasPrefix(e, "SUPERVISOR_") && !strings.HasPrefix(e, "PORT=") {
-			s.env = append(s.env, e)
-		}
-	}
-	s.env = append(s.env, "SUPERVISOR_HOME="+s.home)
 	t.Cleanup(s.close)
 	return s
 }
@@ -127,7 +72,7 @@ func open(t *testing.T, name string) *system {
 // edit rewrites a file of the copy.
 func (s *system) edit(name string, change func(string) string) {
 	s.t.Helper()
-	path := filepath.Join(s.dir, name)
+	path := filepath.Join(s.Dir, name)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		s.t.Fatal(err)
@@ -145,34 +90,18 @@ func (s *system) close() {
 			s.t.Logf("%s:\n%s", filepath.Base(file), text[max(0, len(text)-4000):])
 		}
 	}
-	if code, out := s.run("kill"); code != 0 {
-		s.t.Errorf("kill: exit %d: %s", code, out)
-	}
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
-		env, _ := os.ReadFile(filepath.Join(dir, "environ"))
-		cmd, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
-		if len(cmd) == 0 || !bytes.Contains(env, []byte("SUPERVISOR_HOME="+s.home+"\x00")) {
-			continue // a stranger, or a zombie
-		}
-		s.t.Errorf("left behind: %s %s", filepath.Base(dir), bytes.ReplaceAll(cmd, []byte{0}, []byte{' '}))
-		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil {
-			if p, err := os.FindProcess(pid); err == nil {
-				p.Kill()
-			}
-		}
-	}
+	s.End()
 }
 
 // logs are the paths of all logs.
 func (s *system) logs() []string {
-	workers, _ := filepath.Glob(filepath.Join(s.home, "logs", "*.log"))
-	return append(workers, filepath.Join(s.home, "supervisor.log"))
+	workers, _ := filepath.Glob(filepath.Join(s.Home, "logs", "*.log"))
+	return append(workers, s.Log())
 }
 
 // logged is how many lines of an app's output contain a text.
 func (s *system) logged(app, text string) (n int) {
-	files, _ := filepath.Glob(filepath.Join(s.home, "logs", app+"-out-*.log"))
+	files, _ := filepath.Glob(filepath.Join(s.Home, "logs", app+"-out-*.log"))
 	for _, file := range files {
 		data, _ := os.ReadFile(file)
 		n += strings.Count(string(data), text)
@@ -187,7 +116,7 @@ func (s *system) until(app, text string, n int) {
 	defer cancel()
 	// What was written before the daemon heard us is among the last lines.
 	query := control.LogQuery{Names: []string{app}, N: logLines, Follow: true}
-	client := control.Dial(filepath.Join(s.home, "supervisor.sock"))
+	client := control.Dial(s.Socket())
 	err := client.Logs(ctx, query, func(l control.LogLine) bool {
 		if strings.Contains(l.Text, text) {
 			n--
@@ -199,46 +128,16 @@ func (s *system) until(app, text string, n int) {
 	}
 }
 
-// run runs a command of the supervisor in the system's folder.
-func (s *system) run(args ...string) (code int, stdout string) {
-	s.t.Helper()
-	cmd := exec.Command(binary, args...)
-	cmd.Env, cmd.Dir = s.env, s.dir
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		s.t.Fatalf("supervisor %s: %v", strings.Join(args, " "), err)
-	}
-	if stderr.Len() > 0 {
-		s.t.Logf("supervisor %s: %s", strings.Join(args, " "), &stderr)
-	}
-	return cmd.ProcessState.ExitCode(), string(out)
-}
-
-// must runs a command that has to succeed.
-func (s *system) must(args ...string) string {
-	s.t.Helper()
-	code, out := s.run(args...)
-	if code != 0 {
-		s.t.Fatalf("supervisor %s: exit %d\n%s", strings.Join(args, " "), code, out)
-	}
-	return out
-}
-
 // reload replaces the workers of the apps, of all if none is named. Each has to be
 // complete.
 func (s *system) reload(apps ...string) []state.Receipt {
 	s.t.Helper()
-	code, out := s.run(append([]string{"reload", "--json"}, apps...)...)
-	var result struct{ Apps []state.Receipt }
-	s.decode(out, &result)
+	receipts, out := s.Receipts(apps...)
 	incomplete := func(r state.Receipt) bool { return r.Result != state.Complete }
-	if code != 0 || len(result.Apps) < max(1, len(apps)) || slices.ContainsFunc(result.Apps, incomplete) {
-		s.t.Fatalf("reload %v: exit %d\n%s", apps, code, out)
+	if out.Code != 0 || len(receipts) < max(1, len(apps)) || slices.ContainsFunc(receipts, incomplete) {
+		s.t.Fatalf("reload %v: exit %d\n%s", apps, out.Code, out.Stdout)
 	}
-	return result.Apps
+	return receipts
 }
 
 // clean is a reload in which every old worker left by itself, nothing open.
@@ -253,29 +152,6 @@ func (s *system) clean(apps ...string) {
 		if receipt.ConnectionsCut != 0 {
 			s.t.Errorf("the receipt of %s says that %d connections were cut", receipt.Name, receipt.ConnectionsCut)
 		}
-	}
-}
-
-// pids are those of an app's workers by slot.
-func (s *system) pids(app string) (pids []int) {
-	s.t.Helper()
-	var snapshot state.Snapshot
-	s.decode(s.must("list", "--json"), &snapshot)
-	for _, a := range snapshot.Apps {
-		if a.Name != app {
-			continue
-		}
-		for _, w := range a.Workers {
-			pids = append(pids, w.PID)
-		}
-	}
-	return pids
-}
-
-func (s *system) decode(text string, into any) {
-	s.t.Helper()
-	if err := json.Unmarshal([]byte(text), into); err != nil {
-		s.t.Fatalf("no JSON: %v\n%s", err, text)
 	}
 }
 
@@ -307,39 +183,22 @@ func (s *system) get(port int, path string) (status int, body string) {
 // under keeps loads up while do runs. Every lost request fails the test.
 func (s *system) under(do func(), configs ...load.Config) {
 	s.t.Helper()
-	for i, result := range s.lossy(do, configs...) {
-		if result.Failed > 0 {
-			s.t.Errorf("load %d: %d of %d requests lost: %v\n%s", i, result.Failed, result.Requests, result.Failures, strings.Join(result.Examples, "\n"))
-		}
-	}
+	lab.Under(s.t, func([]*load.Load) { do() }, shared(configs)...)
 }
 
 // lossy is under without the judgement.
-func (s *system) lossy(do func(), configs ...load.Config) (results []load.Result) {
+func (s *system) lossy(do func(), configs ...load.Config) []load.Result {
 	s.t.Helper()
-	var loads []*load.Load
+	return lab.Lossy(s.t, func([]*load.Load) { do() }, shared(configs)...)
+}
+
+// shared divides the clients of a test among its loads.
+func shared(configs []load.Config) (divided []load.Config) {
 	for _, cfg := range configs {
-		cfg.Clients = max(1, clients/len(configs))
-		l := load.Run(s.t.Context(), cfg)
-		defer l.Stop()
-		loads = append(loads, l)
+		cfg.Clients = max(1, lab.Clients/len(configs))
+		divided = append(divided, cfg)
 	}
-	flow := func() {
-		for _, l := range loads {
-			if err := l.Wait(flowing); err != nil {
-				s.t.Fatal(err)
-			}
-		}
-	}
-	flow()
-	do()
-	flow()
-	for i, l := range loads {
-		results = append(results, l.Stop())
-		s.t.Logf("load %d: %d requests, %d lost; %d connections, %d closed while idle; by %d workers",
-			i, results[i].Requests, results[i].Failed, results[i].Connections, results[i].IdleClosed, len(results[i].ByPid))
-	}
-	return results
+	return divided
 }
 
 // both is a load on new connections and one on connections that stay.
@@ -350,30 +209,8 @@ func (s *system) both(port int, path string) []load.Config {
 	}
 }
 
-// ports are handed out below the kernel's own range (ip_local_port_range), of which
-// any may belong to a connection at any time.
-var ports atomic.Int32
-
-const (
-	firstPort = 14000
-	portCount = 6000
-)
-
-// freePort returns a port that nobody has at this moment, and no other test has had.
-func freePort(t *testing.T) int {
-	t.Helper()
-	ports.CompareAndSwap(0, rand.Int32N(portCount))
-	for range portCount {
-		p := firstPort + int(ports.Add(1))%portCount
-		ln, err := net.Listen("tcp", ":"+strconv.Itoa(p))
-		if err == nil {
-			ln.Close()
-			return p
-		}
-	}
-	t.Fatal("no port is free")
-	return 0
-}
+// ports are those of this package.
+var ports = lab.Ports{First: 14000, Count: 6000}
 
 var installing sync.Mutex
 
@@ -393,7 +230,7 @@ func packages(t *testing.T, name string) string {
 	install := exec.CommandContext(t.Context(), "npm", "ci", "--no-audit", "--no-fund")
 	install.Dir = name
 	if out, err := install.CombinedOutput(); err != nil {
-		missing(t, "cannot install the packages of %s: %v\n%s", name, err, out)
+		lab.Missing(t, "cannot install the packages of %s: %v\n%s", name, err, out)
 	}
 	return folder
 }

@@ -36,7 +36,7 @@ type webhooks struct {
 func (s *system) webhooks() (w webhooks) {
 	s.t.Helper()
 	_, body := s.get(servicePort, "/subscriptions")
-	s.decode(body, &w)
+	s.Decode(body, &w)
 	return w
 }
 
@@ -57,7 +57,7 @@ func (s *system) subscribed() {
 	for _, by := range s.webhooks().Subscriptions {
 		have = append(have, subscriber(s.t, by))
 	}
-	want := s.pids("receiver")
+	want := s.Pids("receiver")
 	slices.Sort(have)
 	slices.Sort(want)
 	if !slices.Equal(have, want) {
@@ -74,9 +74,9 @@ func (s *system) events() load.Config {
 // are never more subscriptions than workers.
 func TestWebhookUnsubscribesUnderLoad(t *testing.T) {
 	s := open(t, "webhook")
-	s.must("start", "--only", "service")
+	s.Must("start", "--only", "service")
 	lives := s.lives()
-	s.must("start")
+	s.Must("start")
 	s.subscribed()
 	s.under(func() {
 		for range reloads {
@@ -87,7 +87,7 @@ func TestWebhookUnsubscribesUnderLoad(t *testing.T) {
 	if w := s.webhooks(); w.Unheard > 0 {
 		t.Errorf("%d events came at a time without a subscription", w.Unheard)
 	}
-	s.under(func() { s.must("stop", "receiver") }, s.events())
+	s.under(func() { s.Must("stop", "receiver") }, s.events())
 	w := s.webhooks()
 	t.Logf("%d events, %d delivered, %d undelivered, %d after the last subscription; peak %d, refused %d; journal of %d",
 		w.Events, w.Delivered, w.Undelivered, w.Unheard, w.Peak, w.Refused, len(w.Journal))
@@ -101,7 +101,7 @@ func TestWebhookUnsubscribesUnderLoad(t *testing.T) {
 	if left := s.logged("receiver", " leaves a subscription behind"); left > 0 {
 		t.Errorf("%d workers left one behind", left)
 	}
-	s.must("stop")
+	s.Must("stop")
 }
 
 // within checks that each worker was subscribed once, after its spawn and until before
@@ -132,12 +132,12 @@ func (w webhooks) within(t *testing.T, lives map[int]life, workers int) {
 func TestWebhookAnswersItsOwnLastChallenge(t *testing.T) {
 	s := open(t, "webhook")
 	s.edit("ecosystem.yaml", func(text string) string { return strings.Replace(text, "instances: 2", "instances: 1", 1) })
-	s.must("start")
-	me := fmt.Sprintf("receiver-0-%d", s.pids("receiver")[0])
+	s.Must("start")
+	me := fmt.Sprintf("receiver-0-%d", s.Pids("receiver")[0])
 	if status, body := s.get(receiverPort, "/"); status != 200 || !strings.Contains(body, me) {
 		t.Errorf("the worker says %d %s, want %s", status, body, me)
 	}
-	s.must("stop", "receiver")
+	s.Must("stop", "receiver")
 	if own := fmt.Sprintf("%s asked about unsubscribe of %s", me, me); s.logged("receiver", own) != 1 {
 		t.Errorf("not logged: %s", own)
 	}
@@ -149,8 +149,8 @@ func TestWebhookAnswersItsOwnLastChallenge(t *testing.T) {
 // stop of everything goes in the reverse order, so the service is there to be told.
 func TestWebhookStopsInOrder(t *testing.T) {
 	s := open(t, "webhook")
-	s.must("start")
-	s.must("stop")
+	s.Must("start")
+	s.Must("stop")
 	if n := s.logged("receiver", " unsubscribed"); n != 2 {
 		t.Errorf("%d workers unsubscribed, want 2", n)
 	}

@@ -1,0 +1,62 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net"
+	"net/http"
+	"testing"
+
+	"supervisor/supervisor/state"
+)
+
+// Events is what a supervisor says while a test goes on. One goroutine reads it.
+type Events struct {
+	t    testing.TB
+	body *bufio.Scanner
+}
+
+// Events subscribes: what happens after it returned is read by Next, until ctx ends.
+// The daemon has to run.
+func (s *Supervisor) Events(ctx context.Context) *Events {
+	s.T.Helper()
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "unix", s.Socket())
+		},
+	}}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://supervisor/v1/events", nil)
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	resp, err := client.Do(req) // its head says that we are subscribed
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	s.T.Cleanup(func() { resp.Body.Close() })
+	return &Events{s.T, bufio.NewScanner(resp.Body)}
+}
+
+// Limit lets an event be that many bytes long, instead of bufio.MaxScanTokenSize. It has
+// to be called before the first Next.
+func (e *Events) Limit(n int) { e.body.Buffer(nil, n) }
+
+// Next waits for the next event; false says that there is none, for the reason Err. A
+// line that is no event fails the test and is the last.
+func (e *Events) Next() (event state.Event, ok bool) {
+	e.t.Helper()
+	if !e.body.Scan() {
+		return event, false
+	}
+	if err := json.Unmarshal(e.body.Bytes(), &event); err != nil {
+		e.t.Error(err)
+		return event, false
+	}
+	return event, true
+}
+
+// Err is why there are no more events; nil if the supervisor ended them.
+func (e *Events) Err() error { return e.body.Err() }
