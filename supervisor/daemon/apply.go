@@ -101,15 +101,10 @@ func (b *backend) reloadNamed(ctx context.Context, apps []state.App, req state.R
 			return failure(state.ExitUsage, "cannot reload %s: %s has no app of that name any more (supervisor delete %s, or reload the file); nothing was changed", a.Name, a.Spec.File, a.Name)
 		}
 		warn(&result, eco.Warnings)
-		b.files.remember(a.Spec.File, with)
+		b.files.remember(a.Spec.File, with, req)
 		steps = append(steps, put(apps, eco.Apps[i], req, with, true))
 	}
-	steps = inOrder(steps)
-	if req.DryRun {
-		result.Plan = planOf(apps, steps, state.VerbReload)
-		return result
-	}
-	b.carryOut(ctx, steps, req, &result)
+	b.carryOut(ctx, inOrder(steps), req, &result)
 	return result
 }
 
@@ -118,7 +113,7 @@ func reloadSaved(a state.App, req state.Request) step {
 	if req.UpdateEnv {
 		cmd.Env = req.Env
 	}
-	return step{app: a.Name, cmd: cmd, spec: &a.Spec, to: a.Spec, was: a.Spec}
+	return step{app: a.Name, cmd: cmd, to: a.Spec, was: a.Spec}
 }
 
 // apply brings what runs to what a file says. With replace the unchanged are
@@ -154,13 +149,8 @@ func (b *backend) apply(ctx context.Context, path string, req state.Request, rep
 			removed = append(removed, step{app: a.Name, cmd: supervisor.DeleteApp{Name: a.Name}, was: a.Spec, drops: true, fresh: true})
 		}
 	}
-	steps = inOrder(steps)
-	if req.DryRun {
-		result.Plan = planOf(running, append(steps, removed...), req.Verb)
-		return result
-	}
-	b.files.remember(path, with)
-	b.carryOut(ctx, append(removed, steps...), req, &result)
+	b.files.remember(path, with, req)
+	b.carryOut(ctx, append(removed, inOrder(steps)...), req, &result)
 	if !replace {
 		b.show(ctx, &result)
 	}
@@ -218,7 +208,7 @@ func put(running []state.App, spec state.Spec, req state.Request, with overrides
 			fresh = a.Want == state.Down
 		}
 	}
-	return step{app: spec.Name, cmd: cmd, spec: &spec, to: spec, was: was, fresh: fresh}
+	return step{app: spec.Name, cmd: cmd, to: spec, was: was, fresh: fresh}
 }
 
 // report adds what one step came to to the result.
@@ -245,7 +235,7 @@ func (b *backend) report(ctx context.Context, s step, d done, result *state.Resu
 		result.Receipts = append(result.Receipts, superseded)
 	case out.Receipt != nil:
 		result.Receipts = append(result.Receipts, *out.Receipt)
-	case out.Action == supervisor.WasStopped && s.spec != nil:
+	case out.Action == supervisor.WasStopped:
 		result.Receipts = append(result.Receipts, skipped(state.App{Name: s.app}, "it is stopped"))
 	}
 }
@@ -272,13 +262,18 @@ func join(to *state.Result, from state.Result) {
 	}
 }
 
-// planOf says what the steps would do.
-func planOf(running []state.App, steps []step, verb state.Verb) *state.Plan {
+// plan adds what the steps would do to the result of a --dry-run.
+func (b *backend) plan(ctx context.Context, steps []step, verb state.Verb, result *state.Result) {
+	running, failed := b.chosen(ctx, nil)
+	if failed != nil {
+		result.Error = failed
+		return
+	}
 	var now []ecosystem.Running
 	var then []state.Spec
 	for _, s := range steps {
-		if s.spec != nil {
-			then = append(then, *s.spec)
+		if !s.drops {
+			then = append(then, s.to)
 		}
 		for _, a := range running {
 			if a.Name == s.app {
@@ -287,5 +282,5 @@ func planOf(running []state.App, steps []step, verb state.Verb) *state.Plan {
 		}
 	}
 	plan := ecosystem.Diff(now, then, verb)
-	return &plan
+	join(result, state.Result{Plan: &plan})
 }

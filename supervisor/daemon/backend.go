@@ -266,6 +266,9 @@ func started(name string, out supervisor.Outcome) state.StartedApp {
 
 // show puts the table that a person wants to see next into the result.
 func (b *backend) show(ctx context.Context, result *state.Result) {
+	if result.Plan != nil { // nothing has changed
+		return
+	}
 	if snap, err := b.List(ctx); err == nil {
 		result.Snapshot = &snap
 	}

@@ -44,7 +44,11 @@ func (f *files) merged(path string, req state.Request) overrides {
 	return o
 }
 
-func (f *files) remember(path string, o overrides) {
+// remember keeps what a file is read with from now on; a dry run changes nothing.
+func (f *files) remember(path string, o overrides, req state.Request) {
+	if req.DryRun {
+		return
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.with[path] = o

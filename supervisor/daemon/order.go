@@ -15,11 +15,10 @@ import (
 type step struct {
 	app   string
 	cmd   supervisor.Command
-	spec  *state.Spec // nil: the app is deleted, or started as it is known
-	fresh bool        // nothing runs that a failure could take down: all such at once
+	fresh bool // nothing runs that a failure could take down: all such at once
 
-	to    state.Spec // what it depends on from now on
-	was   state.Spec // and did before; without a name: it is new
+	to    state.Spec // what the app is from now on
+	was   state.Spec // and was before; without a name: it is new
 	drops bool       // it takes the app away
 }
 
@@ -34,7 +33,12 @@ func (d done) failed() bool { return d.outcome == nil || d.outcome.Err != nil }
 // carryOut does the steps, each when those it comes after are done: what starts from
 // nothing all at once, reloads one after another (or --parallel of them). The first
 // failed reload skips the reloads after it, any failure the steps that depend on it.
+// With --dry-run it does none of it, and says what it would do.
 func (b *backend) carryOut(ctx context.Context, steps []step, req state.Request, result *state.Result) {
+	if req.DryRun {
+		b.plan(ctx, steps, req.Verb, result)
+		return
+	}
 	after := afterwards(steps)
 	results := make([]done, len(steps))
 	over := make([]chan struct{}, len(steps))

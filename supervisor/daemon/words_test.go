@@ -130,7 +130,7 @@ func TestOverridesStayUntilOthersAreGiven(t *testing.T) {
 	if o := f.merged("/e", state.Request{}); o.envName != nil {
 		t.Error("what was not remembered is used: a request that failed would count")
 	}
-	f.remember("/e", first)
+	f.remember("/e", first, state.Request{})
 	stage := "stage"
 	if o := f.merged("/e", state.Request{EnvName: &stage}); *o.envName != "stage" || *o.instances != "4" || o.rename != nil {
 		t.Errorf("%+v", o)
