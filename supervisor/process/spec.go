@@ -69,17 +69,7 @@ type Limit struct {
 // Unlimited is the value of a limit that is none.
 const Unlimited = uint64(unix.RLIM_INFINITY)
 
-// Resource gives the number of a limit's name as in limits.conf and ulimit
-// ("nofile", "core", "as", ...), false if there is no such name.
-func Resource(name string) (int, bool) {
-	for _, r := range resources {
-		if r.name == name {
-			return r.number, true
-		}
-	}
-	return 0, false
-}
-
+// resourceName is a limit's name as in limits.conf and ulimit.
 func resourceName(number int) string {
 	for _, r := range resources {
 		if r.number == number {
