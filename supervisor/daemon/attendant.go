@@ -38,8 +38,9 @@ type attendant struct {
 
 // How long an attendant waits for what a worker may never do.
 const (
-	sendTimeout  = time.Second     // for the message shutdown to be taken
-	drainTimeout = 2 * time.Second // for the channels of an ended worker, which a grandchild may hold
+	sendTimeout  = time.Second            // for the message shutdown to be taken
+	drainTimeout = 2 * time.Second        // for the channels of an ended worker, which a grandchild may hold
+	heldTimeout  = 100 * time.Millisecond // and of one that has left processes, which surely do
 )
 
 // start is the spawn: channels, shim, state file, go.
@@ -277,7 +278,11 @@ func (p *attendant) watch() {
 	exit := <-p.child.Exited()
 	p.askNoMore()
 	id := p.order.ID
-	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	wait := drainTimeout
+	if exit.Left > 0 {
+		wait = heldTimeout // its successor waits for us
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	p.gates.Drain(ctx)
 	cancel()
 	p.w.logs.Drain(id)
