@@ -9,10 +9,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"supervisor/supervisor/state"
 )
+
+// evenPreDrain is the default of pre_drain where a worker can be taken out of accept:
+// time for handshakes under way to end, and for what waits to be accepted.
+const evenPreDrain = 100 * time.Millisecond
 
 // maxName bounds a name in bytes: names become parts of file names.
 const maxName = 100
@@ -188,6 +193,12 @@ func (a *app) consistent() {
 	if v := a.at("shutdown_with_message"); v != nil && s.ShutdownWithMessage &&
 		s.Protocol != state.ProtocolAuto && s.Protocol != state.ProtocolNode {
 		v.fail("the message goes over the Node channel, and with protocol: %s there is none", s.Protocol)
+	}
+	if v := a.at("balance"); v != nil && s.Balance == state.Even && s.Mode == state.Fork {
+		v.fail("with exec_mode: fork the sockets are the program's own: write cluster, or leave the key out")
+	}
+	if s.Balance == state.Even && a.at("pre_drain") == nil {
+		s.PreDrain = evenPreDrain
 	}
 	if v := a.at("exp_backoff_restart_delay"); v != nil && s.ExpBackoff == 0 && s.RestartDelay == 0 {
 		v.fail("0 without a restart_delay would restart a broken app in a hot loop: write 100ms, or a restart_delay")

@@ -66,8 +66,8 @@ func listenKeys() []Key {
 		{Name: "ready", Meaning: "a probe that has to succeed once before a worker is ready: `http://HOST:PORT/PATH`, `http://unix:SOCKET:/PATH`, `tcp://HOST:PORT`, `unix:SOCKET` or `exec: COMMAND`, or a map of one of http, tcp, unix, exec with interval (200ms) and timeout (1s). `$NAME` is a variable of the worker. With wait_ready both are needed, without it the probe alone decides (see Probes)", read: readProbe},
 		{Name: "listen_timeout", Default: "10s", Meaning: "time to become ready; beyond it the start has failed", read: func(v value) { v.duration(&v.a.spec.ListenTimeout, time.Millisecond, MaxDuration) }},
 		{Name: "soak", Default: "min_uptime where readiness was inferred, else 0", Meaning: "time a new worker must stay up after ready before its predecessor leaves", read: readSoak},
-		{Name: "pre_drain", Default: "0", Meaning: "pause between taking a worker out of accept and its stop signal", Status: Later},
-		{Name: "balance", Meaning: "how connections are spread over workers", Status: Later},
+		{Name: "balance", Default: "shared", Meaning: "how new TCP connections are spread over the workers of a cluster. shared: one socket, whoever accepts first; even: a socket for each, in turn, and a worker that leaves gets none (see Balance)", read: readBalance},
+		{Name: "pre_drain", Default: "0 for shared, 100ms for even", Meaning: "pause between taking a worker out of accept and its stop signal", read: func(v value) { v.duration(&v.a.spec.PreDrain, 0, MaxDuration) }},
 		{Name: "node_drain", Default: "true", Meaning: "help Node programs in cluster mode to drain: see Node below; false: leave them alone", read: func(v value) { v.bool(&v.a.spec.NodeDrain) }},
 	}
 }
@@ -164,6 +164,7 @@ func defaults() state.Spec {
 		Mode:          state.Cluster,
 		AutoStart:     true,
 		Intercept:     true,
+		Balance:       state.Shared,
 		Protocol:      state.ProtocolAuto,
 		ListenTimeout: 10 * time.Second,
 		KillSignal:    defaultSignal,

@@ -15,7 +15,7 @@ func goodValues() map[string]string {
 	return map[string]string{
 		"name": "other", "script": "worker.py", "cwd": "current", "args": "-v", "interpreter": "python3", "interpreter_args": "-u",
 		"namespace": "shop", "instances": "2", "exec_mode": "fork", "autostart": "false", "depends_on": "[db]",
-		"listen": "tcp://:80", "intercept": "false", "protocol": "systemd", "wait_ready": "true", "ready": "tcp://:80", "listen_timeout": "1s", "soak": "1s", "node_drain": "false",
+		"listen": "tcp://:80", "intercept": "false", "protocol": "systemd", "wait_ready": "true", "ready": "tcp://:80", "listen_timeout": "1s", "soak": "1s", "balance": "even", "pre_drain": "1s", "node_drain": "false",
 		"kill_signal": "SIGTERM", "kill_timeout": "1m", "treekill": "true", "shutdown_with_message": "true", "reload": "{max_surge: 2}",
 		"autorestart": "false", "min_uptime": "2s", "max_restarts": "3", "restart_delay": "1s", "exp_backoff_restart_delay": "1s", "stop_exit_codes": "0",
 		"env": "{A: b}", "env_file": "current/.env", "port": "80", "filter_env": "true", "instance_var": "SLOT", "increment_var": "PORT",
@@ -102,7 +102,7 @@ func TestEveryKeyThatWorksChangesTheSpec(t *testing.T) {
 
 func TestDefaultsAreWhatTheTableSays(t *testing.T) {
 	plain := parse(t, "apps:\n  - script: app.js\n", testOptions("eco.yaml")).Apps[0]
-	inWords := []string{"name", "cwd", "interpreter", "soak", "out_file", "error_file", "group"}
+	inWords := []string{"name", "cwd", "interpreter", "soak", "pre_drain", "out_file", "error_file", "group"}
 	for _, key := range Keys() {
 		if key.Status != Works || key.Default == "" || slices.Contains(inWords, key.Name) {
 			continue

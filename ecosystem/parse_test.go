@@ -48,6 +48,18 @@ func TestTwoAppsWithOnePortAreWarnedAbout(t *testing.T) {
 	}
 }
 
+func TestAnAppThatIsBalancedEvenlyHasAPreDrain(t *testing.T) {
+	for value, want := range map[string]time.Duration{
+		"": 0, "balance: shared": 0, "balance: even": 100 * time.Millisecond,
+		"balance: even, pre_drain: 0": 0, "balance: even, pre_drain: 2s": 2 * time.Second, "pre_drain: 1s": time.Second,
+	} {
+		app := parse(t, "apps:\n  - {script: app.js, "+value+"}\n", testOptions("eco.yaml")).Apps[0]
+		if app.PreDrain != want {
+			t.Errorf("%q: pre_drain is %s, want %s", value, app.PreDrain, want)
+		}
+	}
+}
+
 func TestFind(t *testing.T) {
 	for _, c := range []struct {
 		spec state.Spec

@@ -57,6 +57,12 @@ func readProtocol(v value) {
 	}
 }
 
+func readBalance(v value) {
+	if word := v.word("shared", "even"); word != "" {
+		v.a.spec.Balance = state.Balance(word)
+	}
+}
+
 func readSoak(v value) {
 	soak := time.Duration(-1)
 	v.duration(&soak, 0, MaxDuration)

@@ -41,6 +41,8 @@ type process struct {
 	ended, gone  bool
 	left         int
 	alone        bool
+	admitted     bool // balance: even
+	withdrawn    bool
 	toldAt       time.Time
 	killedAt     time.Time
 	timers       []*time.Timer
@@ -216,6 +218,31 @@ func (f *fake) bury(p *process) {
 	}
 }
 
+func (f *fake) Admit(id uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p := f.known(id, "admit"); p != nil {
+		p.admitted = true
+	}
+}
+
+func (f *fake) Withdraw(id uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if p := f.known(id, "withdraw"); p != nil {
+		p.admitted, p.withdrawn = false, true
+		if p.told {
+			f.t.Errorf("%d is withdrawn after its stop signal", id)
+		}
+	}
+}
+
+// admitted counts the workers of an app that get new connections. The caller holds mu,
+// or nothing runs.
+func (f *fake) admitted(app string) int {
+	return f.count(func(p *process) bool { return p.order.App == app && p.admitted && !p.gone })
+}
+
 func (f *fake) Stop(o StopOrder) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -226,6 +253,9 @@ func (f *fake) Stop(o StopOrder) {
 	if !p.told {
 		p.toldAt = time.Now()
 		f.after(p, 0, func() []Fact { return []Fact{Cut{ID: o.ID, Open: p.does.open}} })
+	}
+	if p.order.Spec.Balance == state.Even && !p.withdrawn && !p.ended {
+		f.t.Errorf("%d gets its stop signal while it is in accept", o.ID)
 	}
 	before := f.serving(p.order.App)
 	p.told = true

@@ -31,6 +31,10 @@ func (l *Loop) act(w *member, act worker.Action) {
 	switch act.Do {
 	case worker.DoSpawn:
 		l.spawn(w)
+	case worker.DoAdmit:
+		l.world.Admit(w.id)
+	case worker.DoWithdraw:
+		l.world.Withdraw(w.id)
 	case worker.DoSignal:
 		l.signal(w)
 	case worker.DoKill:

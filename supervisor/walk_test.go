@@ -94,6 +94,9 @@ func (s *storm) spec() state.Spec {
 		spec.WaitReady = false
 		spec.Intercept = s.pick(3) > 0
 	}
+	if spec.Mode == state.Cluster && s.pick(3) == 0 {
+		spec.Balance, spec.PreDrain = state.Even, 100*ms
+	}
 	if s.pick(2) == 0 {
 		soak := time.Duration(s.pick(2000)) * ms
 		spec.Soak = &soak

@@ -16,6 +16,10 @@ type World interface {
 	// Spawn starts one process. Answers: Spawned or SpawnFailed, and from then on
 	// whatever happens to it, ending with Ended and Gone.
 	Spawn(SpawnOrder)
+	// Admit lets a worker get new connections, Withdraw keeps them from it; both are
+	// asked for apps with balance: even alone.
+	Admit(id uint64)
+	Withdraw(id uint64)
 	// Stop sends the stop signal (or message) to whoever of the spawn has not had it.
 	Stop(StopOrder)
 	// Alone says that of the processes of a spawn's slot it is the only one that lives:

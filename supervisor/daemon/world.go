@@ -98,6 +98,14 @@ func (w *world) Spawn(o supervisor.SpawnOrder) {
 	p.push(p.start)
 }
 
+// Admit lets a worker get new connections.
+func (w *world) Admit(id uint64) {
+}
+
+// Withdraw keeps new connections from a worker.
+func (w *world) Withdraw(id uint64) {
+}
+
 // Stop sends the stop signal or message.
 func (w *world) Stop(o supervisor.StopOrder) {
 	if p := w.attendant(o.ID); p != nil {

@@ -26,6 +26,7 @@ type Spec struct {
 
 	Listen    []Listen `key:"listen" json:"listen,omitempty"`
 	Intercept bool     `key:"intercept" json:"intercept"`
+	Balance   Balance  `key:"balance" json:"balance"`
 	Protocol  Protocol `key:"protocol" json:"protocol"`
 
 	WaitReady     bool           `key:"wait_ready" json:"wait_ready"`
@@ -73,6 +74,14 @@ type ExecMode string
 const (
 	Cluster ExecMode = "cluster" // listeners shared, the new worker comes first
 	Fork    ExecMode = "fork"    // sockets untouched, the old worker goes first
+)
+
+// Balance is how new TCP connections are spread over the workers of a cluster.
+type Balance string
+
+const (
+	Shared Balance = "shared" // one socket for all: whoever accepts first
+	Even   Balance = "even"   // a socket for each, and a worker that leaves gets none
 )
 
 // Protocol is how a worker is spoken to about readiness and listeners.

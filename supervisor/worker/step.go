@@ -42,6 +42,9 @@ func (s *stepper) inferred() { s.online(true) }
 func (s *stepper) online(inferred bool) {
 	s.disarm(ReadyTimer, InferTimer)
 	s.m.State = state.Online
+	if s.m.Policy.Steered {
+		s.do(DoAdmit)
+	}
 	s.arm(UptimeTimer, s.m.Policy.MinUptime)
 	soak := time.Duration(0)
 	if s.m.Policy.Soak != nil {
@@ -82,11 +85,19 @@ func (s *stepper) leave() {
 	s.m.Want = state.Down
 	if d := s.m.Policy.PreDrain; d > 0 {
 		s.disarm(SoakTimer, UptimeTimer)
+		s.withdraw()
 		s.m.State, s.m.Cause = state.Leaving, Asked
 		s.arm(DrainTimer, d)
 		return
 	}
 	s.stopFor(Asked)
+}
+
+// withdraw takes a worker out of accept, once, before it gets the signal.
+func (s *stepper) withdraw() {
+	if s.m.Policy.Steered && s.m.State != state.Leaving {
+		s.do(DoWithdraw)
+	}
 }
 
 // signalAsked begins the stop ladder for a worker that was told to go.
@@ -102,6 +113,7 @@ func (s *stepper) signalAsked() {
 // stopFor begins the stop ladder: the signal now, SIGKILL after kill_timeout.
 func (s *stepper) stopFor(c Cause) {
 	s.disarm(ReadyTimer, InferTimer, SoakTimer, UptimeTimer)
+	s.withdraw()
 	s.m.State, s.m.Cause = state.Stopping, c
 	s.do(DoSignal)
 	s.arm(KillTimer, s.m.Policy.KillTimeout)

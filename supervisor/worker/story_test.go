@@ -191,6 +191,17 @@ func TestPreDrainComesBeforeTheSignal(t *testing.T) {
 	tell(t, p).on(Start).on(Stop).is(state.Stopping).did(DoSignal) // it serves nobody yet
 }
 
+func TestASteeredWorkerGetsConnectionsFromReadyUntilItLeaves(t *testing.T) {
+	p := policy()
+	p.Steered, p.PreDrain = true, 100*ms
+	tell(t, p).on(Start).did(DoSpawn).on(Spawned).did().on(Ready).did(DoAdmit).
+		on(Stop).is(state.Leaving).did(DoWithdraw).
+		on(DrainTimer).is(state.Stopping).did(DoSignal)
+	tell(t, p).on(Start).on(Stop).is(state.Stopping).did(DoWithdraw, DoSignal) // it may be the only one
+	p.PreDrain = 0
+	tell(t, p).online().on(Stop).is(state.Stopping).did(DoWithdraw, DoSignal)
+}
+
 func TestTheKillLadder(t *testing.T) {
 	w := tell(t, policy()).online().on(Stop).is(state.Stopping).did(DoSignal).waits(KillTimer, 8*time.Second)
 	w.event(Event{Kind: Ended, Code: 0, Left: 1}).is(state.Stopping).did(DoSignal) // the rest of the group

@@ -80,12 +80,14 @@ type Event struct {
 type Do uint8
 
 const (
-	DoSpawn  Do = iota // start the program as incarnation Inc
-	DoSignal           // the stop signal, to whoever of the worker has not had it yet
-	DoKill             // SIGKILL to the whole group
-	DoArm              // start Timer, to fire After from now
-	DoDisarm           // stop Timer
-	DoShed             // what is left of the group is to be ended beside the successor
+	DoSpawn    Do = iota // start the program as incarnation Inc
+	DoAdmit              // it may get new connections from now on
+	DoWithdraw           // it gets no new connection any more
+	DoSignal             // the stop signal, to whoever of the worker has not had it yet
+	DoKill               // SIGKILL to the whole group
+	DoArm                // start Timer, to fire After from now
+	DoDisarm             // stop Timer
+	DoShed               // what is left of the group is to be ended beside the successor
 )
 
 // Action is one thing the owner of a machine must do, in order.
@@ -104,6 +106,7 @@ type Policy struct {
 	KillTimeout   time.Duration
 	Force         bool // a listen_timeout counts as ready (on_timeout: force)
 	Shed          bool // cluster: a successor starts beside what is left of the group
+	Steered       bool // new connections are steered (balance: even): admit and withdraw
 
 	AutoRestart   bool
 	StopExitCodes []int
