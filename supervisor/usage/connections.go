@@ -39,13 +39,16 @@ const (
 // A tree of which nothing lives has none. The error says that the number is
 // not known, for instance EACCES where a worker of another user is hidden.
 func Connections(pid int, locals []Local) (int, error) {
-	table, err := readProcesses()
+	if idle(pid, locals) {
+		return 0, nil
+	}
+	family, err := readFamily(pid)
 	if err != nil {
 		return 0, err
 	}
 	inodes := make(map[uint64]bool)
 	reader := 0 // a living process, for its view of the network
-	for _, p := range table.tree(pid) {
+	for _, p := range family {
 		if p.state == stateZombie {
 			continue
 		}
@@ -68,6 +71,23 @@ func Connections(pid int, locals []Local) (int, error) {
 		return 0, err
 	}
 	return len(open), nil
+}
+
+// idle says that nobody at all has a connection through the listeners, which is
+// known without a look at any process: most workers of a large site are told to
+// stop while nobody asks them. False also means that it is not known.
+func idle(pid int, locals []Local) bool {
+	for _, l := range locals {
+		if l.Path != "" {
+			return false
+		}
+	}
+	if !sameNetwork(pid) {
+		return false
+	}
+	found := false
+	err := markByDiag(locals, func(addr netip.AddrPort, _ uint64) { found = found || covered(locals, addr) })
+	return err == nil && !found
 }
 
 // socketInodes adds the sockets that a process has open; false if it is gone.
@@ -125,7 +145,7 @@ func markTCP(pid int, locals []Local, inodes, open map[uint64]bool) error {
 			open[inode] = true
 		}
 	}
-	if sameNetwork(pid) && markByDiag(mark) == nil {
+	if sameNetwork(pid) && markByDiag(locals, mark) == nil {
 		return nil
 	}
 	for _, file := range []string{"tcp", "tcp6"} {
@@ -140,11 +160,30 @@ func markTCP(pid int, locals []Local, inodes, open map[uint64]bool) error {
 	return nil
 }
 
-// markByDiag reports every open tcp connection of our network namespace.
-func markByDiag(mark func(netip.AddrPort, uint64)) error {
-	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+// markByDiag reports the open tcp connections of our network namespace that may
+// have come through one of locals, and perhaps others. The kernel walks a large
+// table for each question, so only what is needed is asked: a listener accepts
+// connections of its own family (an IPv4 one through a dual-stack listener is one
+// of AF_INET6).
+func markByDiag(locals []Local, mark func(netip.AddrPort, uint64)) error {
+	ports := make(map[uint8]uint16) // by family; 0: several
+	for _, l := range locals {
+		if l.Path != "" {
+			continue
+		}
+		family := uint8(unix.AF_INET6)
+		if l.Addr.Addr().Is4() {
+			family = unix.AF_INET
+		}
+		if port, ok := ports[family]; ok && port != l.Addr.Port() {
+			ports[family] = 0
+		} else {
+			ports[family] = l.Addr.Port()
+		}
+	}
+	for family, port := range ports {
 		for _, protocol := range []int{unix.IPPROTO_TCP, unix.IPPROTO_MPTCP} {
-			q := diagQuery{family: family, protocol: protocol, states: openStates}
+			q := diagQuery{family: family, protocol: protocol, states: openStates, port: port}
 			err := q.each(func(s diagSocket) { mark(s.local, uint64(s.inode)) })
 			// Without MPTCP in the kernel there is none to count.
 			if err != nil && protocol == unix.IPPROTO_TCP {

@@ -134,7 +134,7 @@ func TestProcNetAgreesWithSockDiag(t *testing.T) {
 	}
 	local := Local{Addr: ln.Addr().(*net.TCPAddr).AddrPort()}
 	byDiag, byFile := map[uint64]bool{}, map[uint64]bool{}
-	if err := markByDiag(func(a netip.AddrPort, ino uint64) {
+	if err := markByDiag([]Local{local}, func(a netip.AddrPort, ino uint64) {
 		if local.covers(a) {
 			byDiag[ino] = true
 		}
