@@ -200,6 +200,7 @@ func (p *attendant) spec(account *process.Account, ends logs.Ends, inherited gat
 		if slices.ContainsFunc(s.Listen, func(l state.Listen) bool { return l.Network == "unix" }) {
 			spec.Filter = process.FilterUnlink
 		}
+		spec.Deserted = func() bool { return p.w.table.Deserted(o.ID) }
 	}
 	return spec
 }

@@ -29,6 +29,8 @@ type pump struct {
 	phase atomic.Pointer[phase] // set while it has to stand still
 	quit  chan struct{}         // closed by stop
 	done  chan struct{}         // closed when run has returned
+
+	hangup atomic.Bool // nobody is at the other end
 }
 
 // phase is one time of standing still.

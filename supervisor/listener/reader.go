@@ -31,6 +31,7 @@ func (r *reader) poll(fd int) readiness {
 		if err == unix.EINTR {
 			continue
 		}
+		r.m.pump.sawHangup(fds[0].Revents)
 		if fds[0].Revents&unix.POLLIN == 0 {
 			if err != nil || fds[0].Revents != 0 {
 				return ended // POLLHUP: no process has the filter any more

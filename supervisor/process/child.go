@@ -19,6 +19,7 @@ type Child struct {
 	pidfd     int
 	pidFile   *os.File // pidfd in Go's poller
 	filterErr error
+	deserted  func() bool // Spec's
 
 	// Until Go or Abort.
 	spec   Spec
@@ -176,8 +177,11 @@ func (c *Child) advance() {
 	c.found(c.members())
 }
 
-// members scans for the group without the main process.
+// members scans for the group without the main process, if there can be one.
 func (c *Child) members() ([]Process, error) {
+	if c.exited && c.deserted != nil && c.deserted() {
+		return nil, nil
+	}
 	list, err := group(c.pid)
 	for i, p := range list {
 		if p.PID == c.pid {

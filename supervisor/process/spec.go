@@ -41,6 +41,10 @@ type Spec struct {
 	// Limits are resource limits. RLIMIT_NOFILE is the soft limit that the
 	// supervisor was started with unless it is given here.
 	Limits []Limit
+	// Deserted tells, when it is sure, that no process of the worker is left. It is
+	// asked after the main process has ended, by the child's own goroutine, and saves
+	// the look at every process of the machine. False is no answer; nil never knows.
+	Deserted func() bool
 }
 
 // FilterMode says which calls of a worker are reported (InstallFilter).

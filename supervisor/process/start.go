@@ -62,6 +62,8 @@ func newChild(spec *Spec) (*Child, int, error) {
 		spec:   *spec,
 		sock:   os.NewFile(uintptr(pair[0]), "exec shim"),
 		notify: -1,
+
+		deserted: spec.Deserted,
 	}
 	return c, pair[1], nil
 }
