@@ -1,12 +1,10 @@
-// Package signals gives signals their names and back, and puts a process's
-// signal dispositions into the state in which a fresh program expects them.
+// Package signals gives signals their names and back.
 //
 // Invariants:
 //   - an unknown name is an error, never a default (a typo in kill_signal must
 //     not become SIGTERM);
 //   - Parse(Name(s)) == s for every signal a kernel of Linux has (1 to 64);
-//   - nothing here runs at package initialisation, since the exec shim pays
-//     for that with every worker.
+//   - nothing here runs at package initialisation.
 package signals
 
 import (

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/process/shim"
 )
 
 // notification and response are struct seccomp_notif and seccomp_notif_resp.
@@ -136,13 +138,13 @@ func TestFilterKeepsPrivilegedPrograms(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := refusePrivileged(file); err != nil {
+	if err := shim.RefusePrivileged(file); err != nil {
 		t.Errorf("a plain file: %v", err)
 	}
 	if err := os.Chmod(file, 0o755|os.ModeSetuid); err != nil {
 		t.Fatal(err)
 	}
-	if err := refusePrivileged(file); !errors.Is(err, ErrNoNewPrivs) {
+	if err := shim.RefusePrivileged(file); !errors.Is(err, ErrNoNewPrivs) {
 		t.Errorf("a setuid file gives %v, want %v", err, ErrNoNewPrivs)
 	}
 }

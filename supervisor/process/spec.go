@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/process/shim"
 )
 
 // Spec says what a worker is started as. Nothing in it is kept after Start.
@@ -57,18 +59,14 @@ const (
 	FilterUnlink            // bind, listen, unlink and unlinkat
 )
 
-// Credential is who a worker runs as. LookupCredential makes one from names.
-type Credential struct {
-	UID, GID int   // -1 leaves it
-	Groups   []int // supplementary groups; nil leaves them, empty drops them
-}
+// Credential is who a worker runs as: UID and GID, -1 leaves it, and the
+// supplementary Groups; nil leaves them, empty drops them. LookupCredential
+// makes one from names.
+type Credential = shim.Credential
 
-// Limit is one resource limit (setrlimit(2)). Soft and Hard are in the
-// resource's own unit; Unlimited is RLIM_INFINITY.
-type Limit struct {
-	Resource   int // unix.RLIMIT_*
-	Soft, Hard uint64
-}
+// Limit is one resource limit (setrlimit(2)): Resource is unix.RLIMIT_*. Soft
+// and Hard are in the resource's own unit; Unlimited is RLIM_INFINITY.
+type Limit = shim.Limit
 
 // Unlimited is the value of a limit that is none.
 const Unlimited = uint64(unix.RLIM_INFINITY)
@@ -106,22 +104,22 @@ var resources = [...]struct {
 }
 
 // Stage is a step between the fork and the running program.
-type Stage string
+type Stage = shim.Stage
 
 // The stages, in their order. StageFork covers everything up to the shim's
 // first sign of life, StageHello a shim that gives none or dies.
 const (
 	StageFork      Stage = "fork"
 	StageHello     Stage = "hello"
-	StageSignals   Stage = "signals"
-	StageSetpgid   Stage = "setpgid"
-	StageRlimit    Stage = "rlimit"
-	StageNice      Stage = "nice"
-	StageSetgroups Stage = "setgroups"
-	StageSetgid    Stage = "setgid"
-	StageSetuid    Stage = "setuid"
-	StageChdir     Stage = "chdir"
-	StageExec      Stage = "exec"
+	StageSignals         = shim.StageSignals
+	StageSetpgid         = shim.StageSetpgid
+	StageRlimit          = shim.StageRlimit
+	StageNice            = shim.StageNice
+	StageSetgroups       = shim.StageSetgroups
+	StageSetgid          = shim.StageSetgid
+	StageSetuid          = shim.StageSetuid
+	StageChdir           = shim.StageChdir
+	StageExec            = shim.StageExec
 )
 
 // StageError is a start that failed: nothing of the worker exists any more.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/process/shim"
 )
 
 // How long a shim may take. None of it is a program's own time, so a shim
@@ -20,6 +22,10 @@ const (
 	abortTimeout = 2 * time.Second  // from the closed socket to the shim's end
 	killTimeout  = 2 * time.Second  // from SIGKILL to the shim's end
 )
+
+// shimBinary is what is executed as the shim: this very binary, so that an old
+// daemon never runs a new shim. Only a benchmark changes it.
+var shimBinary = "/proc/self/exe"
 
 var errShimTimeout = fmt.Errorf("the exec shim did not answer within %v", helloTimeout)
 
@@ -92,12 +98,12 @@ func (c *Child) fork(spec *Spec, shimEnd int) error {
 	o := spec.order(len(files))
 	files = append(files, uintptr(shimEnd))
 
-	argv := append([]string{shimName, o.encode(), spec.Path}, spec.Argv...)
+	argv := append([]string{shim.Name, o.Encode(), spec.Path}, spec.Argv...)
 	if len(spec.Argv) == 0 {
 		argv = append(argv, spec.Path)
 	}
-	pid, err := syscall.ForkExec("/proc/self/exe", argv, &syscall.ProcAttr{
-		Env:   veilEnv(spec.Env),
+	pid, err := syscall.ForkExec(shimBinary, argv, &syscall.ProcAttr{
+		Env:   shim.VeilEnv(spec.Env),
 		Files: files,
 		Sys:   &syscall.SysProcAttr{PidFD: &c.pidfd},
 	})
@@ -134,24 +140,25 @@ func allOpen(files []uintptr) bool {
 }
 
 // order is what the shim is told.
-func (spec *Spec) order(sock int) *order {
-	o := &order{
-		sock:       sock,
-		filter:     spec.Filter,
-		listenPID:  spec.ListenPID,
-		umask:      -1,
-		credential: spec.Credential,
-		limits:     spec.Limits,
-		dir:        spec.Dir,
+func (spec *Spec) order(sock int) *shim.Order {
+	o := &shim.Order{
+		Sock:       sock,
+		Filter:     spec.Filter != FilterNone,
+		Unlink:     spec.Filter == FilterUnlink,
+		ListenPID:  spec.ListenPID,
+		Umask:      -1,
+		Credential: spec.Credential,
+		Limits:     spec.Limits,
+		Dir:        spec.Dir,
 	}
 	if spec.Umask != nil {
-		o.umask = *spec.Umask
+		o.Umask = *spec.Umask
 	}
 	if spec.Nice != nil {
-		o.setNice, o.nice = true, *spec.Nice
+		o.SetNice, o.Nice = true, *spec.Nice
 	}
 	if c := spec.Credential; c != nil && os.Geteuid() != 0 && c.UID == os.Geteuid() && (c.GID < 0 || c.GID == os.Getegid()) {
-		o.credential = nil // we are that user, and may not call setgroups
+		o.Credential = nil // we are that user, and may not call setgroups
 	}
 	return o
 }
@@ -171,17 +178,17 @@ func (c *Child) hear() error {
 	if err != nil {
 		return &StageError{Stage: StageHello, Err: err}
 	}
-	h, f := decodeMessage(message)
+	h, f := shim.DecodeMessage(message)
 	switch {
 	case f != nil:
-		return c.spec.stageError(f.stage, f.errno, f.extra)
+		return c.spec.stageError(f.Stage, f.Errno, f.Extra)
 	case h == nil:
 		return &StageError{Stage: StageHello, Err: errors.New("it ended before it was ready")}
 	}
-	switch h.filter {
-	case filterFailed:
-		c.filterErr = filterError(h.errno)
-	case filterPrivileged:
+	switch h.Filter {
+	case shim.FilterFailed:
+		c.filterErr = filterError(h.Errno)
+	case shim.FilterPrivileged:
 		c.filterErr = ErrNoNewPrivs
 	}
 	if c.startTime, err = StartTime(c.pid); err != nil {
@@ -200,7 +207,7 @@ func (c *Child) receive(timeout time.Duration) (message []byte, rights []int, er
 	if err != nil {
 		return nil, nil, err
 	}
-	buf := make([]byte, maxMessage)
+	buf := make([]byte, shim.MaxMessage)
 	control := make([]byte, unix.CmsgSpace(4))
 	var n, nc int
 	var errno error
@@ -235,7 +242,7 @@ func (c *Child) receive(timeout time.Duration) (message []byte, rights []int, er
 // *StageError; nothing is left of the worker then. With nil, Exited and Gone
 // will tell its end. It is called once, and then Abort is not.
 func (c *Child) Go() error {
-	if _, err := c.sock.Write([]byte{messageGo}); err != nil {
+	if _, err := c.sock.Write([]byte{shim.MessageGo}); err != nil {
 		c.bury(0)
 		return &StageError{Stage: StageHello, Err: fmt.Errorf("it ended while it waited: %w", err)}
 	}
@@ -244,9 +251,9 @@ func (c *Child) Go() error {
 		c.bury(0)
 		return &StageError{Stage: StageExec, Subject: c.spec.Path, Err: err}
 	}
-	if _, f := decodeMessage(message); f != nil {
+	if _, f := shim.DecodeMessage(message); f != nil {
 		c.bury(abortTimeout)
-		return c.spec.stageError(f.stage, f.errno, f.extra)
+		return c.spec.stageError(f.Stage, f.Errno, f.Extra)
 	}
 	c.sock.Close()
 	c.spec = Spec{}

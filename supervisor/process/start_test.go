@@ -72,8 +72,8 @@ func TestStageErrors(t *testing.T) {
 		"not executable": {func(s *Spec) { s.Path = plain }, StageExec, unix.EACCES, "(it is not executable)"},
 		"a folder":       {func(s *Spec) { s.Path = dir }, StageExec, unix.EACCES, "(it is a folder)"},
 		"no directory":   {func(s *Spec) { s.Dir = "/no/such dir" }, StageChdir, unix.ENOENT, "cannot chdir to /no/such dir: no such file"},
-		"a bad limit":    {func(s *Spec) { s.Limits = []Limit{{unix.RLIMIT_CORE, 2, 1}} }, StageRlimit, unix.EINVAL, "cannot set the limit core: invalid argument"},
-		"a bad late limit": {func(s *Spec) { s.Limits = []Limit{{unix.RLIMIT_NOFILE, 2, 1}} }, StageRlimit, unix.EINVAL,
+		"a bad limit":    {func(s *Spec) { s.Limits = []Limit{{Resource: unix.RLIMIT_CORE, Soft: 2, Hard: 1}} }, StageRlimit, unix.EINVAL, "cannot set the limit core: invalid argument"},
+		"a bad late limit": {func(s *Spec) { s.Limits = []Limit{{Resource: unix.RLIMIT_NOFILE, Soft: 2, Hard: 1}} }, StageRlimit, unix.EINVAL,
 			"cannot set the limit nofile: invalid argument"},
 		"a bad descriptor":  {func(s *Spec) { s.Files = []int{9999} }, StageFork, unix.EBADF, "cannot start the exec shim: bad file descriptor"},
 		"a NUL in the path": {func(s *Spec) { s.Path = "a\x00b" }, StageFork, unix.EINVAL, "invalid argument"},
@@ -264,7 +264,7 @@ func TestUmaskNiceLimits(t *testing.T) {
 	umask, nice := 0o027, 5
 	s := shell("umask; nice; ulimit -Sn; ulimit -Hn; ulimit -Sc; ulimit -Sv")
 	s.Umask, s.Nice = &umask, &nice
-	s.Limits = []Limit{{unix.RLIMIT_NOFILE, 77, 88}, {unix.RLIMIT_CORE, 0, 0}, {unix.RLIMIT_AS, 1 << 30, 1 << 30}}
+	s.Limits = []Limit{{Resource: unix.RLIMIT_NOFILE, Soft: 77, Hard: 88}, {Resource: unix.RLIMIT_CORE, Soft: 0, Hard: 0}, {Resource: unix.RLIMIT_AS, Soft: 1 << 30, Hard: 1 << 30}}
 	w := start(t, s)
 	if got := strings.Join(w.rest(), " "); got != "0027 5 77 88 0 1048576" {
 		t.Errorf("umask, nice and limits are %q", got)
@@ -412,37 +412,5 @@ func TestFilterErrIsNoFailure(t *testing.T) {
 	<-done
 	if err != nil || !errors.Is(filterErr, unix.EBUSY) {
 		t.Errorf("started: %v; filter: %v, want EBUSY", err, filterErr)
-	}
-}
-
-func BenchmarkSpawn(b *testing.B) {
-	b.Run("shim", func(b *testing.B) {
-		for b.Loop() {
-			c, err := Start(Spec{Path: "/bin/true", Stdin: -1, Stdout: -1, Stderr: -1, Filter: FilterListen})
-			if err != nil {
-				b.Fatal(err)
-			}
-			fd := c.TakeNotifyFD()
-			if err := c.Go(); err != nil {
-				b.Fatal(err)
-			}
-			<-c.Gone()
-			unix.Close(fd)
-		}
-	})
-	b.Run("bare", func(b *testing.B) {
-		for b.Loop() {
-			if err := exec.Command("/bin/true").Run(); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}
-
-func BenchmarkGroup(b *testing.B) {
-	for b.Loop() {
-		if _, err := group(os.Getpid()); err != nil {
-			b.Fatal(err)
-		}
 	}
 }

@@ -30,13 +30,13 @@ func TestLookupAccount(t *testing.T) {
 		want        Account
 		err         string
 	}{
-		{"www", "", Account{Credential{33, 34, []int{34, 40, 42}}, "www", "/var/www"}, ""},
-		{"33", "", Account{Credential{33, 34, []int{34, 40, 42}}, "www", "/var/www"}, ""},
-		{"www", "logs", Account{Credential{33, 40, []int{34, 40, 42}}, "www", "/var/www"}, ""},
-		{"www", "99", Account{Credential{33, 99, []int{34, 40, 42}}, "www", "/var/www"}, ""},
-		{"4242", "logs", Account{Credential{4242, 40, []int{}}, "", ""}, ""},
-		{"", "41", Account{Credential{-1, 41, nil}, "", ""}, ""},
-		{"1000", "", Account{Credential{7, 8, []int{8}}, "1000", "/home/n"}, ""},
+		{"www", "", Account{Credential{UID: 33, GID: 34, Groups: []int{34, 40, 42}}, "www", "/var/www"}, ""},
+		{"33", "", Account{Credential{UID: 33, GID: 34, Groups: []int{34, 40, 42}}, "www", "/var/www"}, ""},
+		{"www", "logs", Account{Credential{UID: 33, GID: 40, Groups: []int{34, 40, 42}}, "www", "/var/www"}, ""},
+		{"www", "99", Account{Credential{UID: 33, GID: 99, Groups: []int{34, 40, 42}}, "www", "/var/www"}, ""},
+		{"4242", "logs", Account{Credential{UID: 4242, GID: 40, Groups: []int{}}, "", ""}, ""},
+		{"", "41", Account{Credential{UID: -1, GID: 41, Groups: nil}, "", ""}, ""},
+		{"1000", "", Account{Credential{UID: 7, GID: 8, Groups: []int{8}}, "1000", "/home/n"}, ""},
 		{"4242", "", Account{}, "cannot tell the group of user 4242: no such number in /etc/passwd; give group as well"},
 		{"nobody-here", "", Account{}, "cannot find user nobody-here: no such name in /etc/passwd"},
 		{"bad", "", Account{}, "malformed"},

@@ -1,9 +1,0 @@
-package process
-
-import "golang.org/x/sys/unix"
-
-// auditArch is the one architecture whose system call numbers the filter knows.
-const auditArch = unix.AUDIT_ARCH_AARCH64
-
-// unlinkCalls are the calls that remove a path: arm64 has no unlink.
-var unlinkCalls = [...]uint32{unix.SYS_UNLINKAT}
