@@ -3,7 +3,6 @@ package usage
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"os"
 	"strconv"
 
@@ -25,14 +24,33 @@ type process struct {
 	childTicks         uint64 // of children that were waited for
 	startTicks         uint64 // since boot
 	rssPages           int64
+
+	nextChild, nextMember *process // of the same parent, of the same group
 }
 
 // processTable is one pass over /proc. It is not an instant: processes come
 // and go while it is read.
 type processTable struct {
 	byPID    map[int]*process
-	children map[int][]*process // by parent
-	groups   map[int][]*process // by process group
+	children map[int]*process // the first by its parent, then nextChild
+	groups   map[int]*process // the first by its process group, then nextMember
+}
+
+func newProcessTable(size int) processTable {
+	return processTable{
+		byPID:    make(map[int]*process, size),
+		children: make(map[int]*process, size),
+		groups:   make(map[int]*process, size),
+	}
+}
+
+func (t processTable) add(p *process) {
+	if t.byPID[p.pid] != nil {
+		return // /proc may list one twice while it changes
+	}
+	t.byPID[p.pid] = p
+	p.nextChild, t.children[p.parent] = t.children[p.parent], p
+	p.nextMember, t.groups[p.group] = t.groups[p.group], p
 }
 
 // tree returns the processes of a worker: pid, all below it, the members of
@@ -41,20 +59,22 @@ type processTable struct {
 func (t processTable) tree(pid int) []*process {
 	seen := make(map[int]bool)
 	var out []*process
-	add := func(ps ...*process) {
-		for _, p := range ps {
-			if !seen[p.pid] {
-				seen[p.pid] = true
-				out = append(out, p)
-			}
+	add := func(p *process) {
+		if !seen[p.pid] {
+			seen[p.pid] = true
+			out = append(out, p)
 		}
 	}
 	if p, ok := t.byPID[pid]; ok {
 		add(p)
 	}
-	add(t.groups[pid]...)
+	for p := t.groups[pid]; p != nil; p = p.nextMember {
+		add(p)
+	}
 	for i := 0; i < len(out); i++ {
-		add(t.children[out[i].pid]...)
+		for p := t.children[out[i].pid]; p != nil; p = p.nextChild {
+			add(p)
+		}
 	}
 	return out
 }
@@ -62,43 +82,36 @@ func (t processTable) tree(pid int) []*process {
 // readProcesses reads /proc/PID/stat of every process. One that ends
 // meanwhile is left out.
 func readProcesses() (processTable, error) {
-	t := processTable{
-		byPID:    make(map[int]*process),
-		children: make(map[int][]*process),
-		groups:   make(map[int][]*process),
-	}
+	t := newProcessTable(0)
 	dir, err := os.Open("/proc")
 	if err != nil {
 		return t, fmt.Errorf("cannot list processes: %w", err)
 	}
 	defer dir.Close()
-	buf := make([]byte, maxStat)
-	for {
-		names, err := dir.Readdirnames(512)
-		for _, name := range names {
-			pid, perr := strconv.Atoi(name)
-			if perr != nil {
-				continue
-			}
-			n, rerr := readStat(pid, buf)
-			if rerr != nil {
-				return t, fmt.Errorf("cannot read /proc/%d/stat: %w", pid, rerr)
-			}
-			p, perr := parseStat(buf[:n])
-			if perr != nil {
-				continue // ended: nothing was read
-			}
-			t.byPID[p.pid] = &p
-			t.children[p.parent] = append(t.children[p.parent], &p)
-			t.groups[p.group] = append(t.groups[p.group], &p)
-		}
-		if err == io.EOF {
-			return t, nil
-		}
-		if err != nil {
-			return t, fmt.Errorf("cannot list processes: %w", err)
-		}
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return t, fmt.Errorf("cannot list processes: %w", err)
 	}
+	t = newProcessTable(len(names))
+	all := make([]process, 0, len(names)) // never grows: the table points into it
+	buf := make([]byte, maxStat)
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		n, err := readStat(pid, buf)
+		if err != nil {
+			return t, fmt.Errorf("cannot read /proc/%d/stat: %w", pid, err)
+		}
+		p, err := parseStat(buf[:n])
+		if err != nil {
+			continue // ended: nothing was read
+		}
+		all = append(all, p)
+		t.add(&all[len(all)-1])
+	}
+	return t, nil
 }
 
 // readStat reads one stat file in one call. A process that is gone, or hidden
@@ -147,22 +160,22 @@ func parseStat(line []byte) (process, error) {
 	if open < 1 || end < open {
 		return p, fmt.Errorf("no name in %q", line)
 	}
-	pid, err := strconv.Atoi(string(bytes.TrimSpace(line[:open])))
-	if err != nil {
+	pid, ok := parseNumber(bytes.TrimSpace(line[:open]))
+	if !ok {
 		return p, fmt.Errorf("no pid in %q", line)
 	}
-	p.pid = pid
+	p.pid = int(pid)
 	// The manual counts from 1, with pid and name as the first two.
 	const first, needed = 3, 24
-	fields := bytes.Fields(line[end+1:])
-	if len(fields) < needed-first+1 || len(fields[0]) != 1 {
-		return p, fmt.Errorf("%d fields in %q", len(fields), line)
+	var fields [needed - first + 1][]byte
+	if n := splitFields(line[end+1:], fields[:]); n < len(fields) || len(fields[0]) != 1 {
+		return p, fmt.Errorf("%d fields in %q", n, line)
 	}
 	var bad error
 	number := func(field int) int64 {
-		n, err := strconv.ParseInt(string(fields[field-first]), 10, 64)
-		if err != nil && bad == nil {
-			bad = fmt.Errorf("field %d: %w", field, err)
+		n, ok := parseNumber(fields[field-first])
+		if !ok && bad == nil {
+			bad = fmt.Errorf("field %d of %q is no number", field, line)
 		}
 		return n
 	}
@@ -173,4 +186,46 @@ func parseStat(line []byte) (process, error) {
 	p.startTicks = uint64(number(22))
 	p.rssPages = max(number(24), 0)
 	return p, bad
+}
+
+// splitFields puts the first words of line into fields and says how many there
+// are; bytes.Fields would allocate for all 51, in each of a thousand processes.
+func splitFields(line []byte, fields [][]byte) int {
+	n := 0
+	for i := 0; i < len(line) && n < len(fields); {
+		for i < len(line) && (line[i] == ' ' || line[i] == '\n') {
+			i++
+		}
+		begin := i
+		for i < len(line) && line[i] != ' ' && line[i] != '\n' {
+			i++
+		}
+		if i > begin {
+			fields[n] = line[begin:i]
+			n++
+		}
+	}
+	return n
+}
+
+// parseNumber reads a decimal number of at most 18 digits: no pid, time or size
+// of a process has more.
+func parseNumber(word []byte) (n int64, ok bool) {
+	negative := len(word) > 0 && word[0] == '-'
+	if negative {
+		word = word[1:]
+	}
+	if len(word) == 0 || len(word) > 18 {
+		return 0, false
+	}
+	for _, c := range word {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = 10*n + int64(c-'0')
+	}
+	if negative {
+		n = -n
+	}
+	return n, true
 }

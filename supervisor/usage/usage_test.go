@@ -146,13 +146,3 @@ func FuzzParseStat(f *testing.F) {
 		}
 	})
 }
-
-func BenchmarkSample(b *testing.B) {
-	var s Sampler
-	pids := []int{os.Getpid(), os.Getppid()}
-	for b.Loop() {
-		if _, err := s.Sample(pids); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
