@@ -71,7 +71,7 @@ func (p *attendant) spawn() (stage string, err error) {
 	defer ends.Close()
 	channels := channelsOf(s, o.Launch)
 	channels.Worker, channels.Allow = o.ID, p.speaksForWorker
-	files, err := p.w.table.Files(o.App, o.Slot, declared(s.Listen))
+	files, err := p.w.table.Files(listener.Worker{ID: o.ID, App: o.App, Slot: o.Slot}, declared(s.Listen))
 	if err != nil {
 		return "listen", err
 	}
@@ -89,7 +89,7 @@ func (p *attendant) spawn() (stage string, err error) {
 	if err != nil {
 		return "ready", err
 	}
-	child, err := process.Start(spec)
+	child, err := p.w.fork(spec)
 	if err != nil {
 		return stageOf(err), err
 	}

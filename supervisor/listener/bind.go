@@ -1,8 +1,6 @@
 package listener
 
 import (
-	"unsafe"
-
 	"golang.org/x/sys/unix"
 )
 
@@ -12,10 +10,13 @@ type wish struct {
 	tgid int
 	fd   int // the worker's descriptor
 
-	// The worker's socket, or the one that we made in its stead (own): a
-	// copy that the reader closes after the call.
+	// The worker's socket, or the one that we made in its stead (own: it
+	// can't be taken; made: it is MPTCP): a copy that the reader closes after
+	// the call.
 	sock     int
 	own      bool
+	made     bool
+	mptcp    bool
 	inode    uint64
 	nonblock bool
 
@@ -41,8 +42,9 @@ type verdict struct {
 	holder  string     // EADDRINUSE: our app that has the address, else ""
 	refused string     // the address to report as refused, "" for none
 
-	give    *socket    // put it over the worker's descriptor
+	give    *share     // put it over the worker's descriptor
 	copy    int        // a copy to be put, with give; the reader closes it
+	fresh   bool       // with give: the worker did not own it before
 	adorn   bool       // with give: its file has to get owner and mode
 	sibling *candidate // the same with a socket that another process bound
 	look    suspects   // look whether these are open, and ask again
@@ -61,13 +63,16 @@ func (t *Table) bind(w *wish) verdict {
 	t.drop(w.looked)
 	w.looked = nil
 	if w.looks == 0 {
-		tried := t.suspects(func(s *socket) bool { return s.origin == w.m.ID && s.key.samePort(w.key) })
+		tried := t.suspects(func(h *share) bool { return h.origin == w.m.ID && h.of.key.samePort(w.key) })
 		if len(tried) > 0 {
 			return verdict{look: tried}
 		}
 	}
 	// b. The address is held.
 	if s := t.sockets[w.key]; s != nil {
+		if t.besides(s, w) {
+			return verdict{}
+		}
 		return t.grant(s, w, w.addr)
 	}
 	// c. The worker's own socket, bound by us.
@@ -88,7 +93,10 @@ func (t *Table) bind(w *wish) verdict {
 	// successor, but not in the way of one that wants another address.
 	if !w.lost {
 		w.lost = true
-		lost := t.suspects(func(s *socket) bool { return s.app == w.m.App && w.key.covers(s.key) })
+		lost := t.suspects(func(h *share) bool { return h.of.app == w.m.App && w.key.covers(h.of.key) })
+		for _, l := range lost {
+			l.orphan = true
+		}
 		if len(lost) > 0 {
 			return verdict{look: lost}
 		}
@@ -96,10 +104,21 @@ func (t *Table) bind(w *wish) verdict {
 	return inUse(w.addr, t.holderOf(w.key))
 }
 
+// besides binds an even worker's own socket beside those that are held at its
+// address, if none of them is left for it. It becomes a share at its listen.
+func (t *Table) besides(s *socket, w *wish) bool {
+	if s.app != w.m.App || s.shareFor(w.m.owner) != nil || len(s.shares) >= maxShares {
+		return false
+	}
+	return t.bound(w, t.bindBeside(s, w.sock, w.raw)) == 0
+}
+
 // bindSocket binds the worker's open file with the bytes that the worker gave,
-// so that every option it has set stays. bind(2) of a TCP address can't block.
-func (t *Table) bindSocket(w *wish) unix.Errno {
-	_, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(w.sock), uintptr(unsafe.Pointer(&w.raw[0])), uintptr(len(w.raw)))
+// so that every option it has set stays.
+func (t *Table) bindSocket(w *wish) unix.Errno { return t.bound(w, bindRaw(w.sock, w.raw)) }
+
+// bound makes the socket of a bind that succeeded a candidate.
+func (t *Table) bound(w *wish, errno unix.Errno) unix.Errno {
 	c := t.candidates[w.inode]
 	if errno == unix.EINVAL && c != nil && c.key == w.key {
 		// We have bound it, and a signal kept the answer from its thread.
@@ -121,33 +140,41 @@ func (t *Table) bindSocket(w *wish) unix.Errno {
 	return 0
 }
 
-// grant gives a held socket to a worker that asked for its address.
+// grant gives a share of a held address to a worker that asked for it.
 func (t *Table) grant(s *socket, w *wish, asked string) verdict {
 	if s.app != w.m.App {
 		return inUse(asked, "app "+s.app)
 	}
-	if s.inode == w.inode {
+	if h := t.inodes[w.inode]; h != nil && h.of == s && !w.m.Even {
 		return verdict{} // it has it: the answer was lost to a signal
 	}
-	own, err := duplicate(s.file(w.m.Slot))
+	h := t.provide(s, w.m.owner)
+	fresh := h.owners[w.m.ID] == nil
+	t.own(h, w.m.owner)
+	if h.inode == w.inode {
+		return verdict{}
+	}
+	own, err := duplicate(h.fd)
 	if err != nil {
 		return refusal(unix.ENFILE)
 	}
 	if w.nonblock {
-		setNonblock(s.fd)
+		setNonblock(h.fd)
 	}
-	s.handing++
-	s.version++
+	h.handing++
+	h.version++
 	adorn := s.declared && s.key.isUnix() && !s.adorned
 	s.adorned = s.adorned || adorn
-	return verdict{give: s, copy: own, adorn: adorn}
+	return verdict{give: h, copy: own, fresh: fresh, adorn: adorn}
 }
 
 // granted says that a grant was carried out, or that it could not be.
-func (t *Table) granted(s *socket, m *member, ok bool) {
-	s.handing--
+func (t *Table) granted(v verdict, m *member, ok bool) {
+	v.give.handing--
 	if ok {
-		t.tell(m, Bound{Worker: m.ID, App: m.App, Addr: s.addr})
+		t.tell(m, Bound{Worker: m.ID, App: m.App, Addr: v.give.of.addr})
+	} else if v.fresh {
+		t.disown(v.give, m.owner)
 	}
 }
 
@@ -203,8 +230,8 @@ func (t *Table) holderOf(k key) string {
 func (t *Table) listen(w *wish) verdict {
 	t.drop(w.looked)
 	w.looked = nil
-	if s := t.inodes[w.inode]; s != nil {
-		return t.relisten(s, w)
+	if h := t.inodes[w.inode]; h != nil {
+		return t.relisten(h, w)
 	}
 	c := t.candidates[w.inode]
 	if c == nil {
@@ -212,13 +239,17 @@ func (t *Table) listen(w *wish) verdict {
 	}
 	if s := t.sockets[c.key]; s != nil {
 		if !s.key.isUnix() || s.declared {
-			// Both were bound with SO_REUSEADDR before either listened.
+			// Both were bound with SO_REUSEADDR before either listened, or
+			// are even.
+			if t.listenBeside(s, c, w) {
+				return verdict{}
+			}
 			return t.grant(s, w, c.addr)
 		}
 		if s.app != w.m.App {
 			return verdict{proceed: true}
 		}
-		t.close(s) // its file was unlinked, or c could not have bound
+		t.close(s, false) // its file was unlinked, or c could not have bound
 	}
 	if v, full := t.crowded(w); full {
 		return v
@@ -226,16 +257,45 @@ func (t *Table) listen(w *wish) verdict {
 	return t.listenFirst(c, w)
 }
 
-// relisten is a listen on a held socket.
-func (t *Table) relisten(s *socket, w *wish) verdict {
-	if s.app != w.m.App {
+// relisten is a listen on a share.
+func (t *Table) relisten(h *share, w *wish) verdict {
+	if h.of.app != w.m.App {
 		return verdict{proceed: true}
 	}
-	if err := t.listenAgain(s, w.backlog); err != nil {
-		return verdict{errno: err.(unix.Errno), refused: s.addr, holder: t.holderOf(s.key)}
+	if w.m.Even && h.owners[w.m.ID] == nil && !h.free() && t.owners[w.m.ID] == w.m.owner && !h.of.key.isUnix() {
+		return t.grant(h.of, w, h.of.addr) // it has got another's, as a sibling
 	}
-	t.listens(s, w.m, w.tgid)
+	if err := t.listenAgain(h, w.backlog); err != nil {
+		return verdict{errno: err.(unix.Errno), refused: h.of.addr, holder: t.holderOf(h.of.key)}
+	}
+	t.own(h, w.m.owner)
+	t.listens(h, w.m, w.tgid)
 	return verdict{}
+}
+
+// listenBeside makes a candidate of an even worker a share of an address that
+// is held, unless one is left for it.
+func (t *Table) listenBeside(s *socket, c *candidate, w *wish) bool {
+	if s.app != w.m.App || s.shareFor(w.m.owner) != nil || w.mptcp || len(s.shares) >= maxShares {
+		return false
+	}
+	fd, err := duplicate(w.sock)
+	if err != nil {
+		return false
+	}
+	t.spread(s)
+	before := reusePort(fd, true)
+	if err := unix.Listen(fd, max(w.backlog, t.somaxconn)); err != nil {
+		reusePort(fd, before)
+		unix.Close(fd)
+		return false
+	}
+	t.forget(c)
+	h := &share{of: s, fd: fd, inode: c.inode, origin: w.m.ID}
+	t.add(s, h)
+	t.own(h, w.m.owner)
+	t.listens(h, w.m, w.tgid)
+	return true
 }
 
 // listenFirst makes a candidate a held socket.
@@ -244,6 +304,9 @@ func (t *Table) listenFirst(c *candidate, w *wish) verdict {
 	if err != nil {
 		t.unavailable(w.m.ID, w.m.App, "too many open files", "raise the supervisor's limit of open files")
 		return verdict{proceed: true}
+	}
+	if !c.key.isUnix() && !w.mptcp {
+		prepare(fd)
 	}
 	err = unix.Listen(fd, max(w.backlog, t.somaxconn))
 	if err != nil {
@@ -259,10 +322,11 @@ func (t *Table) listenFirst(c *candidate, w *wish) verdict {
 		return refusal(err.(unix.Errno))
 	}
 	t.forget(c)
-	s := &socket{key: c.key, app: w.m.App, addr: c.addr, fd: fd, inode: c.inode, origin: w.m.ID}
-	s.path, s.dev, s.ino = c.path, w.dev, w.ino
-	t.hold(s)
-	t.listens(s, w.m, w.tgid)
+	s := &socket{key: c.key, app: w.m.App, addr: c.addr, path: c.path, dev: w.dev, ino: w.ino}
+	h := &share{fd: fd, inode: c.inode, mptcp: w.mptcp, origin: w.m.ID}
+	t.hold(s, h)
+	t.own(h, w.m.owner)
+	t.listens(h, w.m, w.tgid)
 	return verdict{}
 }
 
@@ -270,8 +334,8 @@ func (t *Table) listenFirst(c *candidate, w *wish) verdict {
 // doesn't count.
 func (t *Table) crowded(w *wish) (verdict, bool) {
 	brought := 0
-	for _, s := range t.sockets {
-		if s.origin == w.m.ID {
+	for _, h := range t.inodes {
+		if h.origin == w.m.ID {
 			brought++
 		}
 	}
@@ -279,7 +343,7 @@ func (t *Table) crowded(w *wish) (verdict, bool) {
 		return verdict{}, false
 	}
 	if w.looks == 0 {
-		return verdict{look: t.suspects(func(s *socket) bool { return s.origin == w.m.ID })}, true
+		return verdict{look: t.suspects(func(h *share) bool { return h.origin == w.m.ID })}, true
 	}
 	t.unavailable(w.m.ID, w.m.App, "it listens on too many addresses at once", "the others are not shared")
 	return verdict{proceed: true}, true

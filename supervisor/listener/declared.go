@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -53,7 +52,7 @@ func (t *Table) Open(app string, list []Declared) error {
 	var opened []*socket
 	fail := func(d resolved, err error) error {
 		for _, s := range opened {
-			unix.Close(s.fd)
+			unix.Close(s.first.fd)
 			if s.path != "" {
 				_ = unix.Unlink(s.path)
 			}
@@ -128,7 +127,7 @@ func (t *Table) findDeclared(app string, d resolved) (held bool, holder string) 
 func (t *Table) install(app string, wanted []resolved, opened []*socket) {
 	for _, s := range opened {
 		s.declared = true
-		t.hold(s)
+		t.hold(s, s.first)
 	}
 	for _, d := range wanted {
 		if s := t.heldAt(app, d.shown); s != nil {
@@ -143,7 +142,7 @@ func (d resolved) open(somaxconn int) (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &socket{key: d.key, addr: d.shown, path: d.path, fd: fd}
+	s := &socket{key: d.key, addr: d.shown, path: d.path, first: &share{fd: fd}}
 	if d.path != "" {
 		err = s.bindPath()
 	} else {
@@ -153,7 +152,7 @@ func (d resolved) open(somaxconn int) (*socket, error) {
 		err = unix.Listen(fd, max(minBacklog, somaxconn))
 	}
 	if err == nil {
-		s.inode, err = inodeOf(fd)
+		s.first.inode, err = inodeOf(fd)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -163,7 +162,8 @@ func (d resolved) open(somaxconn int) (*socket, error) {
 }
 
 func (s *socket) bindTCP() error {
-	if err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+	fd := s.first.fd
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
 		return err
 	}
 	if s.key.family == unix.AF_INET6 {
@@ -171,7 +171,7 @@ func (s *socket) bindTCP() error {
 		if s.key.v6only {
 			only = 1
 		}
-		if err := unix.SetsockoptInt(s.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, only); err != nil {
 			return err
 		}
 	}
@@ -179,22 +179,22 @@ func (s *socket) bindTCP() error {
 	if s.key.netns, err = newTarget(unix.Gettid()).netns(); err != nil {
 		return err
 	}
-	raw := s.key.sockaddr()
-	if _, _, errno := unix.Syscall(unix.SYS_BIND, uintptr(s.fd), uintptr(unsafe.Pointer(&raw[0])), uintptr(len(raw))); errno != 0 {
+	if errno := bindRaw(fd, s.key.sockaddr()); errno != 0 {
 		return errno
 	}
+	prepare(fd)
 	return nil
 }
 
 // bindPath binds a unix socket, in the place of the stale file of a dead
 // server if there is one.
 func (s *socket) bindPath() error {
-	err := unix.Bind(s.fd, &unix.SockaddrUnix{Name: s.path})
+	err := unix.Bind(s.first.fd, &unix.SockaddrUnix{Name: s.path})
 	if err == unix.EADDRINUSE {
 		if err := removeStale(s.path); err != nil {
 			return err
 		}
-		err = unix.Bind(s.fd, &unix.SockaddrUnix{Name: s.path})
+		err = unix.Bind(s.first.fd, &unix.SockaddrUnix{Name: s.path})
 	}
 	if err != nil {
 		return err

@@ -61,7 +61,7 @@ func TestOpen(t *testing.T) {
 		}
 	}
 	r.Retain("web", []listener.Declared{more}, nil)
-	if _, err := r.Files("web", 0, list); err == nil || !strings.Contains(err.Error(), "is not held") {
+	if _, err := r.Files(listener.Worker{ID: 99, App: "web"}, list); err == nil || !strings.Contains(err.Error(), "is not held") {
 		t.Errorf("sockets that are not held: %v", err)
 	}
 	if left := r.Sockets("web"); len(left) != 1 || left[0].Addr != "tcp://"+more.Address {
@@ -277,7 +277,7 @@ func TestUndeclaredUnix(t *testing.T) {
 // files are those of a declaration that is held.
 func (r *rig) files(app string, list []listener.Declared) []listener.File {
 	r.t.Helper()
-	files, err := r.Files(app, 1, list)
+	files, err := r.Files(listener.Worker{ID: 100, App: app}, list)
 	if err != nil || len(files) != len(list) {
 		r.t.Fatalf("%+v: %v", files, err)
 	}

@@ -1,52 +1,66 @@
 package listener
 
 import (
+	"maps"
 	"slices"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // What follows is called by the table's goroutine only.
 
-// hold takes a socket that listens into the table.
-func (t *Table) hold(s *socket) {
-	t.seq++
-	s.seq = t.seq
-	s.listening = true
-	s.since = time.Now()
-	s.hangups = newBucket(maxFacts, factsPerSecond)
+// hold takes an address into the table with its first share, which listens.
+func (t *Table) hold(s *socket, h *share) {
+	s.first = h
+	s.arrived = newBucket(maxArrivals, arrivalsPerSecond)
+	t.add(s, h)
+	s.seq = h.seq
 	t.sockets[s.key] = s
-	t.inodes[s.inode] = s
-	if t.store != nil {
-		if err := t.store.Push(s.storeName(), s.fd); err != nil {
-			t.unavailable(s.origin, s.app, "cannot store "+s.addr+": "+err.Error(),
-				"the socket is closed if the supervisor dies")
-		}
-	}
-	t.watchSocket(s)
 	if !s.declared {
 		t.armSettle()
 	}
 }
 
-// close lets a held socket go for good.
-func (t *Table) close(s *socket) {
-	delete(t.sockets, s.key)
-	delete(t.inodes, s.inode)
-	if t.watch != nil {
-		t.watch.remove(s)
-	}
+// add makes a socket that listens a share of an address.
+func (t *Table) add(s *socket, h *share) {
+	t.seq++
+	h.of, h.seq, h.listening, h.since = s, t.seq, true, now()
+	h.hangups = newBucket(maxFacts, factsPerSecond)
+	h.owners = map[uint64]*owner{}
+	s.shares = append(s.shares, h)
+	t.inodes[h.inode] = h
 	if t.store != nil {
-		// What can't be removed is unclaimed at the next start, and goes then.
-		_ = t.store.Remove(s.storeName())
+		if err := t.store.Push(h.storeName(), h.fd); err != nil {
+			t.unavailable(h.origin, s.app, "cannot store "+s.addr+": "+err.Error(),
+				"the socket is closed if the supervisor dies")
+		}
+	}
+	t.watchSocket(h)
+	t.steer(s)
+}
+
+// close lets a held address go for good. alone: no worker has it.
+func (t *Table) close(s *socket, alone bool) {
+	delete(t.sockets, s.key)
+	for _, h := range s.shares {
+		delete(t.inodes, h.inode)
+		if t.watch != nil {
+			t.watch.remove(h)
+		}
+		if t.store != nil {
+			// What can't be removed is unclaimed at the next start, and goes then.
+			_ = t.store.Remove(h.storeName())
+		}
+		t.disarm(h, alone)
 	}
 	if s.path != "" && sameFile(s.path, s.dev, s.ino) {
 		_ = unix.Unlink(s.path) // a path that can't be unlinked stays a stale file
 	}
-	unix.Close(s.fd)
+	for _, h := range s.shares {
+		unix.Close(h.fd)
+	}
 	closed := Closed{App: s.app, Addr: s.addr}
-	if m := t.members[s.origin]; m != nil {
+	if m := t.members[s.first.origin]; m != nil {
 		t.tell(m, closed)
 	} else {
 		t.facts(closed)
@@ -94,7 +108,7 @@ func (t *Table) forget(c *candidate) {
 
 // tell reports a fact of a worker, unless there were too many of late.
 func (t *Table) tell(m *member, f Fact) {
-	if m.facts.take(time.Now()) {
+	if m.facts.take(now()) {
 		t.facts(f)
 	}
 }
@@ -109,22 +123,30 @@ func (t *Table) unavailable(worker uint64, app, reason, remedy string) {
 	t.facts(Unavailable{Worker: worker, App: app, Reason: reason, Remedy: remedy})
 }
 
-// listens notes that a process of a worker listens on a held socket.
-func (t *Table) listens(s *socket, m *member, pid int) {
-	if t.sockets[s.key] != s || t.members[m.ID] != m {
+// listens notes that a process of a worker listens on a share.
+func (t *Table) listens(h *share, m *member, pid int) {
+	if t.inodes[h.inode] != h || t.members[m.ID] != m {
 		return
 	}
-	if s.heard(m.ID, pid) && m.heard.take(time.Now()) {
-		t.facts(Listening{Worker: m.ID, App: m.App, Addr: s.addr, PID: pid})
+	if h.heard(m.ID, pid) && m.heard.take(now()) {
+		t.facts(Listening{Worker: m.ID, App: m.App, Addr: h.of.addr, PID: pid})
 	}
 }
 
-// listenAgain calls listen(2) on a held socket. The backlog belongs to all
-// that share it and never shrinks below somaxconn.
-func (t *Table) listenAgain(s *socket, asked int) error {
-	err := unix.Listen(s.fd, max(asked, t.somaxconn))
-	s.listening = err == nil
+// listenAgain calls listen(2) on a share. The backlog belongs to all that
+// share it and never shrinks below somaxconn.
+func (t *Table) listenAgain(h *share, asked int) error {
+	err := unix.Listen(h.fd, max(asked, t.somaxconn))
+	h.listening = err == nil
 	return err
+}
+
+// unsettle has a share looked at when it is settleTime older.
+func (t *Table) unsettle(h *share) {
+	h.since, h.settled = now(), false
+	if !h.of.declared {
+		t.armSettle()
+	}
 }
 
 // armSettle makes the table look again, settleTime from now, at what workers
@@ -136,10 +158,11 @@ func (t *Table) armSettle() {
 	}
 }
 
-// startSettling closes what workers have brought and closed again. Each socket
-// is judged once, when it is settleTime old: later, a worker that closes its
-// listener is one that drains. The look into /proc is done by a goroutine of
-// its own, which ends with it; there is one at a time.
+// startSettling closes what workers have brought and closed again, or takes it
+// back where others have shares of it. Each share is judged once, when its
+// worker has it for settleTime: later, a worker that closes its listener is one
+// that drains. The look into /proc is done by a goroutine of its own, which ends
+// with it; there is one at a time.
 func (t *Table) startSettling() {
 	t.armed = false
 	if t.quiet || t.settling {
@@ -150,11 +173,11 @@ func (t *Table) startSettling() {
 			t.forget(c)
 		}
 	}
-	now, young := time.Now(), false
-	due := t.suspects(func(s *socket) bool {
-		age := now.Sub(s.since)
-		young = young || !s.settled && age < settleTime
-		return !s.settled && age >= settleTime && t.members[s.origin] != nil
+	young, at := t.abandon(), now()
+	due := t.suspects(func(h *share) bool {
+		age := at.Sub(h.since)
+		young = young || !h.settled && age < settleTime
+		return !h.settled && age >= settleTime && t.members[h.origin] != nil
 	})
 	if len(due) == 0 {
 		if young {
@@ -170,9 +193,9 @@ func (t *Table) startSettling() {
 		t.do(func() {
 			t.settling = false
 			t.drop(due)
-			for inode := range due {
-				if s := t.inodes[inode]; s != nil {
-					s.settled = true
+			for inode, l := range due {
+				if h := t.inodes[inode]; h != nil && l.due && h.version == l.version {
+					h.settled = true
 				}
 			}
 			t.armSettle()
@@ -184,29 +207,61 @@ func (t *Table) startSettling() {
 type suspects map[uint64]*suspect
 
 type suspect struct {
-	version uint64 // of the socket when it was suspected
+	version uint64 // of the share when it was suspected
+	due     bool   // it is suspected, not only looked at for the others' sake
+	orphan  bool   // it goes even if its worker is gone
 	open    bool
 }
 
-// suspects gives the undeclared sockets that match and are not being handed
-// out at the moment.
-func (t *Table) suspects(match func(*socket) bool) suspects {
+// suspects gives the undeclared shares that match and are not being handed out
+// at the moment, with the others of their address.
+func (t *Table) suspects(match func(*share) bool) suspects {
 	found := suspects{}
 	for _, s := range t.sockets {
-		if !s.declared && s.handing == 0 && match(s) {
-			found[s.inode] = &suspect{version: s.version}
+		if s.declared {
+			continue
+		}
+		some := suspects{}
+		any := false
+		for _, h := range s.shares {
+			due := match(h)
+			if h.handing == 0 {
+				some[h.inode] = &suspect{version: h.version, due: due}
+				any = any || due
+			}
+		}
+		if any {
+			maps.Copy(found, some)
 		}
 	}
 	return found
 }
 
 // drop closes the suspects that are open nowhere, except those handed out
-// since the look began.
+// since the look began, if that is true of all shares of their address; else
+// they are free.
 func (t *Table) drop(looked suspects) {
 	for inode, l := range looked {
-		s := t.inodes[inode]
-		if s != nil && !l.open && !s.declared && s.handing == 0 && s.version == l.version {
-			t.close(s)
+		h := t.inodes[inode]
+		if h == nil || !l.due || !h.closed(looked) {
+			continue
+		}
+		whole := true
+		for _, other := range h.of.shares {
+			whole = whole && other.closed(looked) && (l.orphan || t.members[other.origin] != nil)
+		}
+		if whole {
+			t.close(h.of, true)
+			continue
+		}
+		for _, o := range h.owners {
+			t.disown(h, o)
 		}
 	}
+}
+
+// closed tells if a share was found open nowhere and was not handed out since.
+func (h *share) closed(looked suspects) bool {
+	l := looked[h.inode]
+	return l != nil && !l.open && !h.of.declared && h.handing == 0 && h.version == l.version
 }

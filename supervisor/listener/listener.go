@@ -15,6 +15,13 @@
 //   - a held socket outlives its workers. It is closed by Release and Retain,
 //     and when the very worker that brought it has closed it again (programs
 //     that look for a free port);
+//   - an address has one socket, or several shares: one for each worker of the
+//     policy `even`. They are closed all together or not at all: an open share
+//     keeps its place in the kernel's group, and what waits in it is not reset.
+//     A share that nobody has any more goes to the next worker that asks;
+//   - among shares the kernel chooses only those that the attached program
+//     names (see steer.go): those of workers that are admitted, if there are
+//     any. There is always one to choose;
 //   - nothing about an address is normalised: what covers what is decided by
 //     the kernel's EADDRINUSE;
 //   - O_NONBLOCK of a held socket is set when a newcomer wants it and never
@@ -53,6 +60,14 @@ const (
 	// up in /proc at once, and looksPerSecond how many after that.
 	maxLooks       = 8
 	looksPerSecond = 1
+	// maxShares is how many shares a TCP address may have; the workers beyond
+	// it share the first.
+	maxShares = 1024
+	// maxArrivals is how many new connections of one address are counted at
+	// once, and arrivalsPerSecond how many after that; then its shares are
+	// chosen at random for calmTime.
+	maxArrivals       = 100
+	arrivalsPerSecond = 200
 )
 
 // minBacklog is what declared sockets ask for at least; the kernel cuts it to
@@ -85,7 +100,10 @@ type Worker struct {
 	ID   uint64 // daemon-wide, never reused
 	App  string
 	Slot int
-	PID  int // its main process
+	PID  int // its main process; 0 until it is attached
+	// Even gives it a share of its own of every TCP address (policy `even`);
+	// else it shares one socket with the others (`shared`).
+	Even bool
 }
 
 // Declared is a socket that the app's file asks for.
@@ -110,13 +128,21 @@ type File struct {
 	Addr string
 }
 
-// Socket describes a held socket.
+// Socket describes a held address.
 type Socket struct {
-	Addr      string // tcp://127.0.0.1:3000, tcp://[::]:3000, unix:/path
-	Inode     uint64
+	Addr      string   // tcp://127.0.0.1:3000, tcp://[::]:3000, unix:/path
+	Inode     uint64   // of its first share
 	Workers   []uint64 // those alive that called listen on it, ascending
 	Declared  bool
 	Listening bool // false after a failed second listen(2)
+	Shares    []Share
+}
+
+// Share is one of the sockets of an address, in the kernel's order.
+type Share struct {
+	Inode   uint64
+	Index   int      // in the SO_REUSEPORT group
+	Workers []uint64 // its owners, whether they listen yet or not, ascending
 }
 
 // Fact is what happened to a socket.
@@ -158,8 +184,14 @@ type (
 		App            string
 		Reason, Remedy string
 	}
-	// Closed says that a held socket was closed by us.
+	// Closed says that a held address was closed by us.
 	Closed struct{ App, Addr string }
+	// Abandoned says that Count connections were reset which waited for a
+	// worker that has left, and that nobody else took.
+	Abandoned struct {
+		App, Addr string
+		Count     int
+	}
 )
 
 func (Bound) fact()       {}
@@ -168,3 +200,4 @@ func (Hung) fact()        {}
 func (Refused) fact()     {}
 func (Unavailable) fact() {}
 func (Closed) fact()      {}
+func (Abandoned) fact()   {}

@@ -98,6 +98,9 @@ func (r *reader) bind(g target, n *notification) answer {
 	if w.own && !r.substitute(g, w) {
 		return proceed
 	}
+	if r.m.Even && w.mptcp {
+		r.plain(w)
+	}
 	return r.settle(g, w, r.t.bind)
 }
 
@@ -159,7 +162,7 @@ func (r *reader) settle(g target, w *wish, decide func(*wish) verdict) answer {
 				r.refuse(g, w, v)
 			}
 			return answer{errno: v.errno}
-		case w.own && !w.listens:
+		case (w.own || w.made) && !w.listens:
 			return r.over(g, w, w.sock) // ours is bound, the worker's not yet
 		default:
 			return answer{}
@@ -172,12 +175,12 @@ func (r *reader) settle(g target, w *wish, decide func(*wish) verdict) answer {
 func (r *reader) put(g target, w *wish, v verdict) answer {
 	defer unix.Close(v.copy)
 	if v.adorn {
-		r.adorn(g, v.give)
+		r.adorn(g, v.give.of)
 	}
 	a := r.over(g, w, v.copy)
 	ok := a == answer{}
 	r.t.do(func() {
-		r.t.granted(v.give, r.m, ok)
+		r.t.granted(v, r.m, ok)
 		if ok && w.listens {
 			_ = r.t.listenAgain(v.give, w.backlog)
 			r.t.listens(v.give, r.m, w.tgid)

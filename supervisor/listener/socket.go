@@ -9,75 +9,97 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is a held socket. The table's goroutine owns it.
+// socket is a held address. The table's goroutine owns it.
 type socket struct {
-	key   key
-	app   string
-	addr  string // as shown
-	seq   uint64 // order of coming, and the name in the store
-	fd    int
-	inode uint64
+	key  key
+	app  string
+	addr string // as shown
+	seq  uint64 // order of coming
 
 	path     string // AF_UNIX
 	dev, ino uint64 // AF_UNIX: the file at path, to unlink no other's
 
-	declared  bool
-	mode      uint32 // of a declared unix socket
-	adorned   bool   // its file has got its owner and mode
-	listening bool
+	declared bool
+	mode     uint32 // of a declared unix socket
+	adorned  bool   // its file has got its owner and mode
 
-	origin    uint64           // the worker that brought it, 0: us
-	listeners map[uint64][]int // worker -> its processes that called listen
-	since     time.Time        // when it was held
-	settled   bool             // it was found open settleTime after that
-	hangups   bucket           // how many are told
-	handing   int              // copies on their way into a worker
-	version   uint64           // +1 for every hand-out
+	first  *share   // what workers share that are not even
+	shares []*share // in the kernel's order; one if nobody is even
+	steering
 }
 
-// file is the descriptor for the workers of a slot. The policy is `shared`:
-// it is the same for all slots.
-func (s *socket) file(slot int) int { return s.fd }
+// share is one socket of an address, held by us.
+type share struct {
+	of    *socket
+	seq   uint64 // order of coming, and the name in the store
+	fd    int
+	inode uint64
+	mptcp bool // no program can be attached by way of it
+
+	listening bool
+	hangups   bucket // how many are told
+
+	owners    map[uint64]*owner // the workers that it was given to
+	listeners map[uint64][]int  // worker -> its processes that called listen
+	origin    uint64            // the worker that brought it or, if even, got it last; 0: us
+	since     time.Time         // when it was held or given
+	settled   bool              // it was found open settleTime after that
+	handing   int               // copies on their way into a worker
+	version   uint64            // +1 for every hand-out
+
+	freed     time.Time // when its last owner left it
+	withdrawn bool      // that one was out of accept before
+	last      uint64    // that one
+	arrivals
+}
 
 // storeName is the descriptor's name in the store.
-func (s *socket) storeName() string { return "l" + strconv.FormatUint(s.seq, 10) }
+func (h *share) storeName() string { return "l" + strconv.FormatUint(h.seq, 10) }
 
 // guess names a worker that may have shut the socket down: the only one there
 // is.
-func (s *socket) guess() uint64 {
-	if len(s.listeners) != 1 {
+func (h *share) guess() uint64 {
+	if len(h.listeners) != 1 {
 		return 0
 	}
-	for id := range s.listeners {
+	for id := range h.listeners {
 		return id
 	}
 	return 0
 }
 
 // heard notes that a process of a worker listens, and tells if that is new.
-func (s *socket) heard(worker uint64, pid int) bool {
-	pids := s.listeners[worker]
+func (h *share) heard(worker uint64, pid int) bool {
+	pids := h.listeners[worker]
 	if slices.Contains(pids, pid) {
 		return false
 	}
 	if len(pids) == maxListeners {
 		pids = pids[1:]
 	}
-	if s.listeners == nil {
-		s.listeners = map[uint64][]int{}
+	if h.listeners == nil {
+		h.listeners = map[uint64][]int{}
 	}
-	s.listeners[worker] = append(pids, pid)
+	h.listeners[worker] = append(pids, pid)
 	return true
 }
 
+// serves tells if a process of the worker has called listen on it.
+func (s *socket) serves(worker uint64) bool {
+	return slices.ContainsFunc(s.shares, func(h *share) bool { return h.listeners[worker] != nil })
+}
+
 func (s *socket) describe() Socket {
-	return Socket{
-		Addr:      s.addr,
-		Inode:     s.inode,
-		Workers:   slices.Sorted(maps.Keys(s.listeners)),
-		Declared:  s.declared,
-		Listening: s.listening,
+	d := Socket{Addr: s.addr, Inode: s.first.inode, Declared: s.declared, Listening: s.first.listening}
+	workers := map[uint64]bool{}
+	for i, h := range s.shares {
+		for id := range h.listeners {
+			workers[id] = true
+		}
+		d.Shares = append(d.Shares, Share{Inode: h.inode, Index: i, Workers: slices.Sorted(maps.Keys(h.owners))})
 	}
+	d.Workers = slices.Sorted(maps.Keys(workers))
+	return d
 }
 
 // candidate is a worker's socket between bind and listen. There is no copy of
@@ -95,7 +117,7 @@ type candidate struct {
 
 // member is an attached worker.
 type member struct {
-	Worker
+	*owner
 	pump       *pump
 	candidates []*candidate // oldest first
 	facts      bucket       // Bound, Refused, Closed

@@ -37,7 +37,8 @@ type Table struct {
 
 	// Owned by run from here on.
 	sockets    map[key]*socket
-	inodes     map[uint64]*socket
+	inodes     map[uint64]*share
+	owners     map[uint64]*owner
 	candidates map[uint64]*candidate // by inode
 	members    map[uint64]*member
 	pumps      map[*pump]struct{}
@@ -48,6 +49,10 @@ type Table struct {
 	settle     *time.Timer
 	armed      bool // settle runs
 	settling   bool // what it began is under way
+	counter    *counter
+	uncounted  bool // there is no counter, or it was made
+	calm       *time.Timer
+	calming    bool // calm runs
 }
 
 // New starts a table without sockets. Close ends it.
@@ -61,14 +66,17 @@ func New(cfg Config) *Table {
 		closed:     make(chan struct{}),
 		done:       make(chan struct{}),
 		sockets:    map[key]*socket{},
-		inodes:     map[uint64]*socket{},
+		inodes:     map[uint64]*share{},
+		owners:     map[uint64]*owner{},
 		candidates: map[uint64]*candidate{},
 		members:    map[uint64]*member{},
 		pumps:      map[*pump]struct{}{},
 		warned:     map[[2]string]bool{},
 		settle:     time.NewTimer(settleTime),
+		calm:       time.NewTimer(calmTime),
 	}
 	t.settle.Stop()
+	t.calm.Stop()
 	if t.facts == nil {
 		t.facts = func(Fact) {}
 	}
@@ -85,6 +93,8 @@ func (t *Table) run() {
 			op()
 		case <-t.settle.C:
 			t.startSettling()
+		case <-t.calm.C:
+			t.calmDown()
 		case <-t.closed:
 			return
 		}
@@ -125,13 +135,13 @@ func (t *Table) Attach(w Worker, notifyFD int) error {
 		return err
 	}
 	m := &member{
-		Worker: w,
-		pump:   p,
-		facts:  newBucket(maxFacts, factsPerSecond),
-		heard:  newBucket(maxSockets, factsPerSecond),
-		looks:  newBucket(maxLooks, looksPerSecond),
+		pump:  p,
+		facts: newBucket(maxFacts, factsPerSecond),
+		heard: newBucket(maxSockets, factsPerSecond),
+		looks: newBucket(maxLooks, looksPerSecond),
 	}
 	ok := t.do(func() {
+		m.owner = t.ownerOf(w)
 		t.members[w.ID] = m
 		t.startPump(p, (&reader{t: t, m: m, fd: notifyFD, hand: newHand()}).run)
 	})
@@ -156,27 +166,35 @@ func (t *Table) startPump(p *pump, run func()) {
 
 // Detach says that a worker is gone, or that its calls are none of ours any
 // more: its reader ends, its notify descriptor is closed. What it listened on
-// stays held.
+// stays held; its shares are free for the next even worker. Connections that
+// wait in a share of one that was withdrawn are reset settleTime later, if
+// nobody has taken it by then and others are there to be tried again.
 func (t *Table) Detach(worker uint64) {
 	t.do(func() {
-		m := t.members[worker]
-		if m == nil {
+		if m := t.members[worker]; m != nil {
+			delete(t.members, worker)
+			for _, c := range slices.Clone(m.candidates) {
+				t.forget(c)
+			}
+			m.pump.stop()
+		}
+		o := t.owners[worker]
+		if o == nil {
 			return
 		}
-		delete(t.members, worker)
-		for _, c := range slices.Clone(m.candidates) {
-			t.forget(c)
+		delete(t.owners, worker)
+		for _, h := range t.inodes {
+			delete(h.listeners, worker)
+			t.disown(h, o)
 		}
-		for _, s := range t.sockets {
-			delete(s.listeners, worker)
-		}
-		m.pump.stop()
 	})
 }
 
 // Files gives the sockets that a worker's own generation declares, in its order,
-// for the workers of one slot. All of them, or an error: their places have a meaning.
-func (t *Table) Files(app string, slot int, list []Declared) (files []File, err error) {
+// for that worker: if it is even, shares of its own, which are reserved until
+// Detach, whether it is ever attached or not. All of them, or an error: their
+// places have a meaning.
+func (t *Table) Files(w Worker, list []Declared) (files []File, err error) {
 	wanted, err := resolveAll(list)
 	if err != nil {
 		return nil, err
@@ -184,12 +202,17 @@ func (t *Table) Files(app string, slot int, list []Declared) (files []File, err 
 	missing := ""
 	t.do(func() {
 		for _, d := range wanted {
-			s := t.heldAt(app, d.shown)
-			if s == nil {
+			if t.heldAt(w.App, d.shown) == nil {
 				missing = d.Address
 				return
 			}
-			files = append(files, File{FD: s.file(slot), Name: d.Name, Addr: s.addr})
+		}
+		o := t.ownerOf(w)
+		for _, d := range wanted {
+			s := t.heldAt(w.App, d.shown)
+			h := t.provide(s, o)
+			t.own(h, o)
+			files = append(files, File{FD: h.fd, Name: d.Name, Addr: s.addr})
 		}
 	})
 	if missing != "" || len(files) != len(wanted) {
@@ -242,9 +265,9 @@ func (t *Table) Retain(app string, declared []Declared, workers []uint64) {
 	t.do(func() {
 		for _, s := range t.of(func(s *socket) bool { return s.app == app }) {
 			s.declared = s.declared && keep[s.addr]
-			served := slices.ContainsFunc(workers, func(id uint64) bool { return s.listeners[id] != nil })
+			served := slices.ContainsFunc(workers, s.serves)
 			if !s.declared && !served {
-				t.close(s)
+				t.close(s, false)
 			}
 		}
 	})
@@ -255,7 +278,7 @@ func (t *Table) Retain(app string, declared []Declared, workers []uint64) {
 func (t *Table) Release(app string) {
 	t.do(func() {
 		for _, s := range t.of(func(s *socket) bool { return s.app == app }) {
-			t.close(s)
+			t.close(s, true)
 		}
 		for k := range t.warned {
 			if k[0] == app {
@@ -271,8 +294,9 @@ func (t *Table) Release(app string) {
 func (t *Table) Quiesce() {
 	phases := map[*pump]*phase{}
 	t.do(func() {
-		t.quiet, t.armed = true, false
+		t.quiet, t.armed, t.calming = true, false, false
 		t.settle.Stop()
+		t.calm.Stop()
 		for p := range t.pumps {
 			phases[p] = p.pause()
 		}
@@ -294,6 +318,7 @@ func (t *Table) Resume() {
 			p.goOn()
 		}
 		t.armSettle()
+		t.startCalming()
 	})
 }
 
@@ -303,8 +328,12 @@ func (t *Table) Close() {
 	var pumps []*pump
 	t.do(func() {
 		t.settle.Stop()
+		t.calm.Stop()
 		if t.watch != nil {
 			t.watch.pump.stop()
+		}
+		if t.counter != nil {
+			t.counter.pump.stop()
 		}
 		for _, m := range t.members {
 			m.pump.stop()
@@ -322,8 +351,11 @@ func (t *Table) Close() {
 		for _, c := range t.candidates {
 			t.forget(c)
 		}
-		for _, s := range t.sockets {
-			unix.Close(s.fd)
+		if t.counter != nil {
+			unix.Syscall(unix.SYS_IO_DESTROY, t.counter.ctx, 0, 0) // which ends the polls
+		}
+		for _, h := range t.inodes {
+			unix.Close(h.fd)
 		}
 		close(t.closed)
 	})

@@ -57,6 +57,7 @@ func (r *reader) inspect(w *wish, family uint16) bool {
 		if err != nil || proto != unix.IPPROTO_TCP && proto != unix.IPPROTO_MPTCP {
 			return false
 		}
+		w.mptcp = proto == unix.IPPROTO_MPTCP
 	}
 	if w.inode, err = inodeOf(w.sock); err != nil {
 		return false
@@ -111,6 +112,22 @@ func (r *reader) substitute(g target, w *wish) bool {
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) // as nearly every server does
 	w.inode, err = inodeOf(fd)
 	return err == nil
+}
+
+// plain makes a TCP socket in the stead of an MPTCP one, which Go's servers ask
+// for: that one takes no program to choose among the workers by.
+func (r *reader) plain(w *wish) {
+	fd, err := newLike(w.sock, w.key)
+	if err != nil {
+		return // then it gets a share that we make, or shares one
+	}
+	inode, err := inodeOf(fd)
+	if err != nil {
+		unix.Close(fd)
+		return
+	}
+	unix.Close(w.sock)
+	w.sock, w.inode, w.made, w.mptcp = fd, inode, true, false
 }
 
 // v6only is the socket's IPV6_V6ONLY. Of one that can't be taken it is guessed:

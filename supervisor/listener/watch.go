@@ -2,6 +2,7 @@ package listener
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,14 +21,14 @@ const maxHangups = 32
 
 // watchSocket begins to watch a held socket. Where that is impossible (no
 // descriptor left) a shutdown goes unnoticed, which is said.
-func (t *Table) watchSocket(s *socket) {
+func (t *Table) watchSocket(h *share) {
 	err := t.startWatch()
 	if err == nil {
-		event := unix.EpollEvent{Events: unix.EPOLLET, Fd: int32(s.fd)}
-		err = unix.EpollCtl(t.watch.epfd, unix.EPOLL_CTL_ADD, s.fd, &event)
+		event := unix.EpollEvent{Events: unix.EPOLLET, Fd: int32(h.fd)}
+		err = unix.EpollCtl(t.watch.epfd, unix.EPOLL_CTL_ADD, h.fd, &event)
 	}
 	if err != nil {
-		t.unavailable(0, s.app, "cannot watch "+s.addr+" for shutdown(2): "+err.Error(), "raise the supervisor's limit of open files")
+		t.unavailable(0, h.of.app, "cannot watch "+h.of.addr+" for shutdown(2): "+err.Error(), "raise the supervisor's limit of open files")
 	}
 }
 
@@ -73,8 +74,8 @@ func (t *Table) startWatch() error {
 
 // remove must come before the socket is closed: workers have copies of the
 // open file, which would keep it in the epoll set.
-func (w *watch) remove(s *socket) {
-	_ = unix.EpollCtl(w.epfd, unix.EPOLL_CTL_DEL, s.fd, nil)
+func (w *watch) remove(h *share) {
+	_ = unix.EpollCtl(w.epfd, unix.EPOLL_CTL_DEL, h.fd, nil)
 }
 
 // errUnixShutdown is why a unix socket can't listen again.
@@ -85,22 +86,50 @@ func (t *Table) hangup(fd int, events uint32) {
 	if events&unix.EPOLLHUP == 0 {
 		return
 	}
-	for _, s := range t.sockets {
-		if s.fd != fd {
-			continue
-		}
-		if !hungUp(fd) {
-			return // the number is another socket's by now
-		}
-		err := t.listenAgain(s, minBacklog)
-		if err == nil && s.key.isUnix() {
-			err, s.listening = errUnixShutdown, false
-		}
-		if s.hangups.take(time.Now()) {
-			t.facts(Hung{App: s.app, Addr: s.addr, Worker: s.guess(), Err: err})
-		}
-		return
+	h := t.byFD(fd)
+	if h == nil || !hungUp(fd) {
+		return // the number is another socket's by now
 	}
+	err := t.listenOnceMore(h)
+	if err == nil && h.of.key.isUnix() {
+		err, h.listening = errUnixShutdown, false
+	}
+	if h.hangups.take(time.Now()) {
+		t.facts(Hung{App: h.of.app, Addr: h.of.addr, Worker: h.guess(), Err: err})
+	}
+}
+
+func (t *Table) byFD(fd int) *share {
+	for _, h := range t.inodes {
+		if h.fd == fd {
+			return h
+		}
+	}
+	return nil
+}
+
+// listenOnceMore listens on a share that was shut down. The kernel has taken
+// it out of its group, moved the group's last into its place, and adds it as
+// the last now. If two were shut down at once it is not known which went first;
+// the order that is taken for granted then may differ from the kernel's for
+// those that moved, until the address is closed.
+func (t *Table) listenOnceMore(h *share) error {
+	s := h.of
+	i, last := slices.Index(s.shares, h), len(s.shares)-1
+	s.shares[i] = s.shares[last]
+	s.shares[last] = h
+	if last == 0 && !h.mptcp && !s.key.isUnix() {
+		// Alone it has no group any more that a program could be attached to.
+		old := reusePort(h.fd, true)
+		defer func() {
+			_ = attach(h.fd, []int{0})
+			reusePort(h.fd, old)
+		}()
+	}
+	err := t.listenAgain(h, minBacklog)
+	s.attached = nil
+	t.steer(s)
+	return err
 }
 
 func hungUp(fd int) bool {
