@@ -15,6 +15,7 @@ import (
 	"supervisor/supervisor/history"
 	"supervisor/supervisor/listener"
 	"supervisor/supervisor/logs"
+	"supervisor/supervisor/process"
 	"supervisor/supervisor/state"
 	"supervisor/supervisor/usage"
 )
@@ -33,6 +34,8 @@ type world struct {
 	logs    *logs.Set
 	boot    string
 	touched func() // something happens
+
+	forking chan struct{} // as many as may be forked at once
 
 	refused listener.Refused // the last that was told; the table's goroutine has it
 
@@ -104,6 +107,19 @@ func (w *world) Admit(id uint64) {
 
 // Withdraw keeps new connections from a worker.
 func (w *world) Withdraw(id uint64) {
+}
+
+// forksPerCPU is how many shims may come up at once for each processor. What they do
+// is cpu time alone: a thousand at once come up no sooner, and the last of them late
+// enough to be taken for one that hangs.
+const forksPerCPU = 2
+
+// fork is process.Start, when it is its turn. The program's own start, which may wait
+// for a disk, delays nobody.
+func (w *world) fork(spec process.Spec) (*process.Child, error) {
+	w.forking <- struct{}{}
+	defer func() { <-w.forking }()
+	return process.Start(spec)
 }
 
 // Stop sends the stop signal or message.

@@ -25,10 +25,16 @@ func (s *stepper) start() {
 	s.m.Inc++
 	s.m.Soaked, s.m.Stable, s.m.hasEnd = false, false, false
 	s.do(DoSpawn)
-	s.arm(ReadyTimer, s.m.Policy.ListenTimeout)
+	s.arm(ReadyTimer, SpawnTimeout+s.m.Policy.ListenTimeout)
 }
 
+// SpawnTimeout is how long a worker may take from the order to spawn it to its
+// program's first instruction. Of a thousand that start at once each waits for its
+// turn; none of that is its own time to become ready.
+const SpawnTimeout = time.Minute
+
 func (s *stepper) spawned() {
+	s.arm(ReadyTimer, s.m.Policy.ListenTimeout)
 	if d := s.m.Policy.InferAfter; d > 0 {
 		s.arm(InferTimer, d)
 	}

@@ -296,3 +296,14 @@ func TestBackoffNumbers(t *testing.T) {
 		}
 	}
 }
+
+// Of many that start at once the last waits for its turn to be spawned.
+func TestListenTimeoutRunsFromTheProgramsFirstInstruction(t *testing.T) {
+	w := tell(t, policy()).on(Start)
+	if got, want := w.armed[ReadyTimer], SpawnTimeout+w.m.Policy.ListenTimeout; got != want {
+		t.Errorf("before it is spawned %v, want %v", got, want)
+	}
+	if w.on(Spawned); w.armed[ReadyTimer] != w.m.Policy.ListenTimeout {
+		t.Errorf("then %v, want %v", w.armed[ReadyTimer], w.m.Policy.ListenTimeout)
+	}
+}
