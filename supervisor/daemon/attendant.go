@@ -200,10 +200,13 @@ func (p *attendant) spec(account *process.Account, ends logs.Ends, inherited gat
 		if slices.ContainsFunc(s.Listen, func(l state.Listen) bool { return l.Network == "unix" }) {
 			spec.Filter = process.FilterUnlink
 		}
-		spec.Deserted = func() bool { return p.w.table.Deserted(o.ID) }
+		spec.Deserted = p.deserted
 	}
 	return spec
 }
+
+// deserted tells, when it is known, that no process of the worker is left.
+func (p *attendant) deserted() bool { return p.w.table.Deserted(p.order.ID) }
 
 // record writes the state file, before the go byte.
 func (p *attendant) record() error {
