@@ -21,6 +21,9 @@ func TestMain(m *testing.M) {
 	if address := os.Getenv(playTableflip); address != "" {
 		os.Exit(tableflipProgram(address))
 	}
+	if message := os.Getenv(playReady); message != "" {
+		os.Exit(readyProgram(message))
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -124,7 +124,7 @@ func (f *fake) Logs(ctx context.Context, q LogQuery) (<-chan LogLine, error) {
 func (f *fake) Version() string { return "test" }
 
 // serve starts a server on a socket of its own and stops it with the test.
-func serve(t *testing.T, b Backend, opts ...option) (*Server, *Client, string) {
+func serve(t testing.TB, b Backend, opts ...option) (*Server, *Client, string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "ctl") // short: sun_path
 	if err != nil {
