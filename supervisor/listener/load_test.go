@@ -78,10 +78,15 @@ func get(network, addr string) (string, error) {
 // finish ends the clients and complains about every lost request.
 func (l *load) finish() {
 	l.t.Helper()
-	close(l.stop)
-	l.wg.Wait()
+	l.end()
 	l.t.Logf("%d requests", l.ok.Load())
 	if n := l.failed.Load(); n > 0 {
 		l.t.Errorf("%d of %d requests failed, the first: %v", n, n+l.ok.Load(), l.firstFailure.Load())
 	}
+}
+
+// end ends the clients.
+func (l *load) end() {
+	close(l.stop)
+	l.wg.Wait()
 }

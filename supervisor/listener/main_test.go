@@ -257,6 +257,7 @@ func (w *worker) says(what string) {
 type spec struct {
 	app    string
 	slot   int
+	even   bool
 	unlink bool
 	uid    int
 	role   string // of the test binary, when args is empty
@@ -320,7 +321,7 @@ func (r *rig) start(s spec) *worker {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.Attach(listener.Worker{ID: w.id, App: s.app, Slot: s.slot, PID: w.cmd.Process.Pid}, fds[0]); err != nil {
+	if err := r.Attach(listener.Worker{ID: w.id, App: s.app, Slot: s.slot, PID: w.cmd.Process.Pid, Even: s.even}, fds[0]); err != nil {
 		r.t.Fatal(err)
 	}
 	if _, err := unix.Write(pair[0], []byte{1}); err != nil {

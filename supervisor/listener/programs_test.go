@@ -24,6 +24,7 @@ func program(role string) error {
 		"bench":       benchBind,
 		"fork-probe":  forkProbe,
 		"late-listen": lateListen,
+		"closer":      closer,
 	}
 	if f := roles[role]; f != nil {
 		return f()
@@ -242,4 +243,31 @@ func benchBind() error {
 	fmt.Print(spent.Nanoseconds())
 	os.Exit(0)
 	return nil
+}
+
+// closer accepts at once, reads a little later, and at SIGINT closes what it has
+// accepted and not read yet, as uvicorn does.
+func closer() error {
+	ln, err := net.Listen("tcp", os.Getenv("ADDR"))
+	if err != nil {
+		return err
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, os.Interrupt)
+	go func() { // ends with the program
+		<-stop
+		os.Exit(0)
+	}()
+	for {
+		c, err := ln.Accept()
+		if err != nil {
+			return err
+		}
+		go func() { // ends with the connection
+			defer c.Close()
+			time.Sleep(5 * time.Millisecond) // its work
+			c.Read(make([]byte, 1000))
+			fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n%d", os.Getpid())
+		}()
+	}
 }

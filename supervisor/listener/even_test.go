@@ -1,0 +1,675 @@
+package listener_test
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/listener"
+)
+
+// pace is the time between connections that come one by one.
+const pace = 10 * time.Millisecond
+
+// held is a connection that has got an answer and stays open.
+func held(t *testing.T, addr string) (c net.Conn, pid string) {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", addr, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(patience))
+	io.WriteString(c, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := make([]byte, 10)
+	n, _ := answer.Body.Read(body)
+	return c, string(body[:n])
+}
+
+// spread is how many of n connections, one by one, each worker gets.
+func spread(t *testing.T, addr string, n int) map[string]int {
+	t.Helper()
+	got := map[string]int{}
+	ticks := time.NewTicker(pace)
+	defer ticks.Stop()
+	for range n {
+		c, pid := held(t, addr)
+		defer c.Close()
+		got[pid]++
+		<-ticks.C
+	}
+	return got
+}
+
+// servers are ordinary programs that serve an address.
+func servers(t *testing.T, port int) map[string]spec {
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	return map[string]spec{
+		"go": {role: "serve", env: []string{"ADDR=" + addr}},
+		"node": {args: []string{has(t, "node"), "testdata/server.js"},
+			env: []string{"PORT=" + strconv.Itoa(port), "HOST=127.0.0.1"}},
+		"python": {args: []string{has(t, "python3"), "testdata/http_server.py", strconv.Itoa(port)}},
+	}
+}
+
+// even starts an even worker that is not admitted.
+func (r *rig) even(s spec) *worker {
+	r.t.Helper()
+	s.app, s.even = "web", true
+	w := r.start(s)
+	r.listening(w)
+	return w
+}
+
+func (r *rig) admitted(s spec) *worker {
+	w := r.even(s)
+	r.Admit(w.id)
+	return w
+}
+
+// replace is what a reload does with one worker.
+func (w *worker) replace(s spec, preDrain time.Duration) *worker {
+	w.r.t.Helper()
+	next := w.r.admitted(s)
+	w.r.Withdraw(w.id)
+	time.Sleep(preDrain) // it is a time, not a state
+	if n := w.r.Waiting(w.id); n > 0 {
+		w.r.t.Logf("%d connections wait after %v", n, preDrain)
+	}
+	w.stop(syscall.SIGINT)
+	return next
+}
+
+func TestEvenIsEven(t *testing.T) {
+	for _, name := range []string{"go", "node", "python"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			port := freePort(t)
+			addr := fmt.Sprintf("127.0.0.1:%d", port)
+			s := servers(t, port)[name]
+			var workers []*worker
+			for range 2 {
+				workers = append(workers, r.admitted(s))
+			}
+			for range 3 {
+				got := spread(t, addr, 8)
+				t.Logf("8 on 2: %v", got)
+				for _, w := range workers {
+					if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n == 0 || n == 8 {
+						t.Errorf("%d of 8", n)
+					}
+				}
+			}
+			for range 2 {
+				workers = append(workers, r.admitted(s))
+			}
+			got := spread(t, addr, 100)
+			t.Logf("100 on 4: %v", got)
+			for _, w := range workers {
+				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 18 || n > 35 {
+					t.Errorf("%d of 100", n)
+				}
+			}
+			held := r.Sockets("web")
+			if len(held) != 1 || len(held[0].Shares) != 4 || len(held[0].Workers) != 4 {
+				t.Errorf("%+v", held)
+			}
+			for _, w := range workers {
+				w.stop(syscall.SIGKILL)
+			}
+			r.Release("web")
+		})
+	}
+}
+
+// Under more connections than are counted the choice is random, which is fair too.
+func TestEvenUnderLoad(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	s := servers(t, port)["go"]
+	workers := []*worker{r.admitted(s), r.admitted(s), r.admitted(s)}
+	var mu sync.Mutex
+	got := map[string]int{}
+	var wg sync.WaitGroup
+	const each = 1000
+	for range 3 {
+		wg.Go(func() {
+			for range each {
+				pid, err := get("tcp", addr)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				got[pid]++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	t.Log(got)
+	for _, w := range workers {
+		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < each*8/10 || n > each*12/10 {
+			t.Errorf("%d of %d", n, 3*each)
+		}
+	}
+	for _, w := range workers {
+		w.stop(syscall.SIGKILL)
+	}
+}
+
+// A worker that listens and is not admitted gets nothing while others serve; one
+// that is withdrawn gets nothing more.
+func TestAdmitAndWithdraw(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	s := servers(t, port)["go"]
+	one := r.admitted(s)
+	var mu sync.Mutex
+	first := map[string]int{} // by pid
+	requests := 0
+	seen := func(pid string) int { mu.Lock(); defer mu.Unlock(); return first[pid] }
+	stop := make(chan struct{})
+	more := make(chan struct{}, 1)
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				pid, err := get("tcp", addr)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				first[pid]++
+				requests++
+				mu.Unlock()
+				select {
+				case more <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	pass := func(n int) { // waits for n requests that begin from now on
+		mu.Lock()
+		until := requests + n
+		mu.Unlock()
+		for {
+			<-more
+			mu.Lock()
+			enough := requests >= until
+			mu.Unlock()
+			if enough {
+				return
+			}
+		}
+	}
+	for range 10 {
+		two := r.even(s)
+		pid := strconv.Itoa(two.cmd.Process.Pid)
+		pass(300)
+		if n := seen(pid); n > 0 {
+			t.Errorf("%d connections before it is admitted", n)
+		}
+		r.Admit(two.id)
+		pass(300)
+		if seen(pid) == 0 {
+			t.Error("none though it is admitted")
+		}
+		r.Withdraw(one.id)
+		pass(10) // those on their way
+		gone := strconv.Itoa(one.cmd.Process.Pid)
+		before := seen(gone)
+		pass(300)
+		if n := seen(gone) - before; n > 0 {
+			t.Errorf("%d connections after it was withdrawn", n)
+		}
+		one.stop(syscall.SIGINT)
+		one = two
+	}
+	close(stop)
+	wg.Wait()
+	one.stop(syscall.SIGINT)
+	if held := r.Sockets("web"); len(held) != 1 || len(held[0].Shares) != 2 {
+		t.Errorf("%+v", held)
+	}
+}
+
+// Programs of all kinds replace each other at one address.
+func TestEvenIsReplaced(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	kinds := servers(t, port)
+	order := []string{"go", "node", "python"}
+	workers := []*worker{r.admitted(kinds["node"]), r.admitted(kinds["go"])}
+	l := startLoad(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), 4)
+	for i := range 50 {
+		workers[i%2] = workers[i%2].replace(kinds[order[i%3]], 100*time.Millisecond)
+	}
+	l.finish()
+	held := r.Sockets("web")
+	if len(held) != 1 || len(held[0].Shares) != 3 {
+		t.Errorf("%+v", held)
+	}
+	for _, w := range workers {
+		w.stop(syscall.SIGKILL)
+	}
+}
+
+// A program that closes what it has accepted and not read loses connections where
+// it accepts until the signal, and none where it was withdrawn before.
+func TestCloserLosesNothing(t *testing.T) {
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	s := spec{app: "web", role: "closer", env: []string{"ADDR=" + addr}}
+	t.Run("even", func(t *testing.T) {
+		r := newRig(t)
+		workers := []*worker{r.admitted(s), r.admitted(s)}
+		l := startLoad(t, "tcp", addr, 3)
+		for i := range 50 {
+			workers[i%2] = workers[i%2].replace(s, 100*time.Millisecond)
+		}
+		l.finish()
+		for _, w := range workers {
+			w.stop(syscall.SIGKILL)
+		}
+	})
+	t.Run("shared", func(t *testing.T) {
+		r := newRig(t)
+		start := func() *worker { w := r.start(s); r.listening(w); return w }
+		workers := []*worker{start(), start()}
+		l := startLoad(t, "tcp", addr, 3)
+		for i := 0; i < 50 && l.failed.Load() == 0; i++ {
+			next := start()
+			workers[i%2].stop(syscall.SIGINT)
+			workers[i%2] = next
+		}
+		l.end()
+		t.Logf("%d of %d lost", l.failed.Load(), l.failed.Load()+l.ok.Load())
+		if l.failed.Load() == 0 {
+			t.Error("nothing is lost: the other half of this test shows nothing")
+		}
+		for _, w := range workers {
+			w.stop(syscall.SIGKILL)
+		}
+	})
+}
+
+// What waits in a crashed worker's share is served by its successor, beside
+// others that serve meanwhile.
+func TestCrashKeepsTheQueue(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		t.Run(fmt.Sprintf("lost=%v", lost), func(t *testing.T) {
+			r := newRig(t)
+			port := freePort(t)
+			addr := fmt.Sprintf("127.0.0.1:%d", port)
+			s := servers(t, port)["go"]
+			one, two := r.admitted(s), r.admitted(s)
+			two.cmd.Process.Signal(syscall.SIGSTOP)
+			const n = 20
+			answers := make(chan string, n)
+			for range n {
+				go func() { // ends with its answer
+					pid, err := get("tcp", addr)
+					if err != nil {
+						t.Error(err)
+					}
+					answers <- pid
+				}()
+			}
+			by := map[string]int{}
+			await(t, "connections to wait", func() bool {
+				select {
+				case pid := <-answers:
+					by[pid]++
+				default:
+				}
+				return len(answers)+r.Waiting(two.id)+by[strconv.Itoa(one.cmd.Process.Pid)] == n
+			})
+			waiting := r.Waiting(two.id)
+			if waiting == 0 {
+				t.Error("none waits")
+			}
+			two.cmd.Process.Kill()
+			two.wait()
+			if lost {
+				r.Lost(two.id)
+			} else {
+				r.Detach(two.id)
+			}
+			for range 20 { // nothing goes there now
+				if pid, err := get("tcp", addr); err != nil || pid != strconv.Itoa(one.cmd.Process.Pid) {
+					t.Errorf("%s: %v", pid, err)
+				}
+			}
+			three := r.even(s)
+			r.Detach(two.id)
+			for len(by) == 0 || total(by) < n {
+				by[<-answers]++
+			}
+			if got := by[strconv.Itoa(three.cmd.Process.Pid)]; got != waiting {
+				t.Errorf("the successor served %d of %d: %v", got, waiting, by)
+			}
+			if held := r.Sockets("web"); len(held[0].Shares) != 2 {
+				t.Errorf("%+v", held)
+			}
+			one.stop(syscall.SIGKILL)
+			three.stop(syscall.SIGKILL)
+		})
+	}
+}
+
+func total(by map[string]int) (n int) {
+	for _, k := range by {
+		n += k
+	}
+	return n
+}
+
+// What waits for a worker that was withdrawn, and that nobody takes, is reset.
+func TestAbandoned(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	s := servers(t, port)["go"]
+	one := r.admitted(s)
+	two := r.admitted(s)
+	two.cmd.Process.Signal(syscall.SIGSTOP)
+	failed := make(chan error, 100)
+	n := 0
+	for ; r.Waiting(two.id) < 3; n++ {
+		go func() { _, err := get("tcp", addr); failed <- err }() // ends with its answer
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	r.Withdraw(two.id)
+	two.stop(syscall.SIGKILL)
+	f := want(r, func(f listener.Abandoned) bool { return true })
+	lost := 0
+	for range n {
+		if <-failed != nil {
+			lost++
+		}
+	}
+	if f.Count < 3 || lost == 0 || f.Addr != "tcp://"+addr {
+		t.Errorf("%+v, %d of %d lost", f, lost, n)
+	}
+	one.stop(syscall.SIGKILL)
+}
+
+// A reload may change the policy, either way.
+func TestPolicyChanges(t *testing.T) {
+	for _, name := range []string{"go", "node"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			port := freePort(t)
+			addr := fmt.Sprintf("127.0.0.1:%d", port)
+			s := servers(t, port)[name]
+			start := func(even bool) *worker {
+				s.app, s.even = "web", even
+				w := r.start(s)
+				r.listening(w)
+				r.Admit(w.id)
+				return w
+			}
+			workers := []*worker{start(false), start(false)}
+			l := startLoad(t, "tcp", addr, 3)
+			for _, even := range []bool{true, false, true} {
+				for i := range workers {
+					next := start(even)
+					r.Withdraw(workers[i].id)
+					time.Sleep(100 * time.Millisecond)
+					workers[i].stop(syscall.SIGINT)
+					workers[i] = next
+				}
+			}
+			l.finish()
+			got := spread(t, addr, 20)
+			for _, w := range workers {
+				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 5 {
+					t.Errorf("%v of 20", got)
+				}
+				w.stop(syscall.SIGKILL)
+			}
+		})
+	}
+}
+
+// Declared sockets are reserved by Files, before the worker is attached.
+func TestEvenDeclared(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	list := []listener.Declared{tcp("127.0.0.1:%d", port)}
+	if err := r.Open("web", list); err != nil {
+		t.Fatal(err)
+	}
+	files := func(id uint64) int {
+		f, err := r.Files(listener.Worker{ID: id, App: "web", Even: true}, list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return f[0].FD
+	}
+	one, two := files(1001), files(1002)
+	if one == two || files(1001) != one {
+		t.Errorf("descriptors %d %d", one, two)
+	}
+	r.Detach(1001) // never attached
+	if again := files(1003); again != one {
+		t.Errorf("descriptor %d, the free one is %d", again, one)
+	}
+	r.Detach(1002)
+	r.Detach(1003)
+	s := servers(t, port)["node"]
+	workers := []*worker{r.admitted(s), r.admitted(s)}
+	if held := r.Sockets("web"); len(held) != 1 || len(held[0].Shares) != 2 {
+		t.Errorf("%+v", held)
+	}
+	got := spread(t, addr, 20)
+	for _, w := range workers {
+		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
+			t.Errorf("%v of 20", got)
+		}
+		w.stop(syscall.SIGKILL)
+	}
+	r.Release("web")
+	if _, err := net.Dial("tcp", addr); err == nil {
+		t.Error("released, and it accepts")
+	}
+}
+
+// Workers of two users are in one group.
+func TestEvenUsersDiffer(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	s := spec{args: []string{"/bin/sh", "-c", "exec " + has(t, "node") + " -e \"require('http').createServer((q,a)=>a.end(String(process.pid))).listen(" +
+		strconv.Itoa(port) + ",'127.0.0.1')\""}, dir: "/"}
+	s.uid = 65534
+	one := r.admitted(s)
+	s.uid = 65533
+	two := r.admitted(s)
+	s.uid = 0
+	three := r.admitted(s)
+	got := spread(t, addr, 30)
+	for _, w := range []*worker{one, two, three} {
+		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
+			t.Errorf("%v of 30", got)
+		}
+		w.stop(syscall.SIGKILL)
+	}
+	if held := r.Sockets("web"); len(held) != 1 || len(held[0].Shares) != 3 {
+		t.Errorf("%+v", held)
+	}
+}
+
+// Programs that look for a free port listen and close before they serve: what
+// they have closed gets nothing once others are there.
+func TestEvenPortProbers(t *testing.T) {
+	node := has(t, "node")
+	for _, c := range []struct{ name, probe, host, want string }{
+		{"net-style", "*", "", "tcp://[::]:%d"},
+		{"detect-port-style", "0.0.0.0,127.0.0.1,*", "", "tcp://[::]:%d"},
+		{"other-family-first", "::1,127.0.0.1", "0.0.0.0", "tcp://0.0.0.0:%d"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t)
+			port := freePort(t)
+			addr := fmt.Sprintf("127.0.0.1:%d", port)
+			s := spec{args: []string{node, "testdata/server.js"},
+				env: []string{"PORT=" + strconv.Itoa(port), "PROBE=" + c.probe, "HOST=" + c.host}}
+			start := func() *worker {
+				w := r.even(s)
+				w.says("serving")
+				r.Admit(w.id)
+				return w
+			}
+			workers := []*worker{start(), start()}
+			l := startLoad(t, "tcp", addr, 2)
+			for i := range 4 {
+				next := start()
+				r.Withdraw(workers[i%2].id)
+				time.Sleep(100 * time.Millisecond)
+				workers[i%2].stop(syscall.SIGINT)
+				workers[i%2] = next
+			}
+			l.finish()
+			got := spread(t, addr, 20)
+			for _, w := range workers {
+				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 5 {
+					t.Errorf("%v of 20", got)
+				}
+			}
+			if held := r.Sockets("web"); len(held) != 1 || held[0].Addr != fmt.Sprintf(c.want, port) || len(held[0].Shares) > 3 {
+				t.Errorf("%+v", held)
+			}
+			for _, w := range workers {
+				w.stop(syscall.SIGKILL)
+			}
+		})
+	}
+}
+
+// A share that was shut down is another number in the kernel's order; it serves
+// again, and so do the others.
+func TestEvenShutdown(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", port)
+	s := servers(t, port)["go"]
+	bad := spec{app: "web", even: true, role: "shutdown", env: []string{"PORT=" + strconv.Itoa(port)}}
+	workers := []*worker{r.admitted(s), r.admitted(s)}
+	broken := r.start(bad)
+	want(r, func(f listener.Hung) bool { return f.Worker == broken.id || f.Worker == 0 })
+	workers = append(workers, r.admitted(s), r.admitted(s))
+	// The first share hangs: the last takes its number.
+	stopped := workers[0]
+	stopped.stop(syscall.SIGKILL)
+	one := r.start(bad)
+	want(r, func(f listener.Hung) bool { return f.Worker == one.id })
+	broken.stop(syscall.SIGINT)
+	one.stop(syscall.SIGINT)
+	got := spread(t, addr, 30)
+	for _, w := range workers[1:] {
+		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
+			t.Errorf("%v of 30", got)
+		}
+		w.stop(syscall.SIGKILL)
+	}
+}
+
+// Where pidfd_getfd is refused, shares are made by us.
+func TestEvenWithoutTaking(t *testing.T) {
+	for _, name := range []string{"go", "node", "python"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.RefuseTaking(unix.EPERM)
+			port := freePort(t)
+			s := servers(t, port)[name]
+			workers := []*worker{r.admitted(s), r.admitted(s)}
+			got := spread(t, fmt.Sprintf("127.0.0.1:%d", port), 20)
+			for _, w := range workers {
+				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
+					t.Errorf("%v of 20", got)
+				}
+				w.stop(syscall.SIGKILL)
+			}
+		})
+	}
+}
+
+// asyncio binds 0.0.0.0 and [::] apart: each has shares of its own.
+func TestEvenBothWildcards(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	s := spec{args: []string{has(t, "python3"), "testdata/asyncio_server.py", strconv.Itoa(port)}}
+	start := func() *worker {
+		w := r.even(s)
+		for _, host := range []string{"0.0.0.0", "[::]"} {
+			addr := fmt.Sprintf("tcp://%s:%d", host, port)
+			want(r, func(f listener.Listening) bool { return f.Worker == w.id && f.Addr == addr })
+		}
+		r.Admit(w.id)
+		return w
+	}
+	workers := []*worker{start(), start()}
+	loads := []*load{startLoad(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), 1), startLoad(t, "tcp", fmt.Sprintf("[::1]:%d", port), 1)}
+	for i := range 4 {
+		next := start()
+		r.Withdraw(workers[i%2].id)
+		time.Sleep(100 * time.Millisecond)
+		workers[i%2].stop(syscall.SIGINT)
+		workers[i%2] = next
+	}
+	for _, l := range loads {
+		l.finish()
+	}
+	for _, w := range workers {
+		w.stop(syscall.SIGKILL)
+	}
+}
+
+// Nothing grows with the workers that come and go, but for one share too many.
+func TestEvenIsFlat(t *testing.T) {
+	r := newRig(t)
+	port := freePort(t)
+	s := servers(t, port)["go"]
+	w := r.admitted(s)
+	w = w.replace(s, 0)
+	held(t, fmt.Sprintf("127.0.0.1:%d", port))
+	fds, goroutines := countFDs(t), runtime.NumGoroutine()
+	for range 20 {
+		w = w.replace(s, 0)
+	}
+	await(t, "descriptors and goroutines to be as few as before", func() bool {
+		return countFDs(t) <= fds && runtime.NumGoroutine() <= goroutines
+	})
+	if shares := r.Sockets("web")[0].Shares; len(shares) != 2 {
+		t.Errorf("%+v", shares)
+	}
+	w.stop(syscall.SIGKILL)
+}
