@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,6 +35,9 @@ type attendant struct {
 	child  *process.Child
 	gates  *gate.Gates
 	prober *probe.Prober // nil: nothing is asked
+
+	acceptUntil time.Time   // steered: when its stop signal is due at the latest
+	over        atomic.Bool // its main process has ended
 }
 
 // How long an attendant waits for what a worker may never do.
@@ -71,7 +75,7 @@ func (p *attendant) spawn() (stage string, err error) {
 	defer ends.Close()
 	channels := channelsOf(s, o.Launch)
 	channels.Worker, channels.Allow = o.ID, p.speaksForWorker
-	files, err := p.w.table.Files(listener.Worker{ID: o.ID, App: o.App, Slot: o.Slot}, declared(s.Listen))
+	files, err := p.w.table.Files(p.listens(0), declared(s.Listen))
 	if err != nil {
 		return "listen", err
 	}
@@ -230,10 +234,20 @@ func (p *attendant) watchListeners(child *process.Child) {
 	if fd < 0 {
 		return
 	}
-	if err := p.w.table.Attach(listener.Worker{ID: o.ID, App: o.App, Slot: o.Slot, PID: child.PID()}, fd); err != nil {
+	if err := p.w.table.Attach(p.listens(child.PID()), fd); err != nil {
 		p.w.unseen(o.App, err.Error())
 	}
 }
+
+// listens is the worker as the table of sockets knows it.
+func (p *attendant) listens(pid int) listener.Worker {
+	o := p.order
+	return listener.Worker{ID: o.ID, App: o.App, Slot: o.Slot, PID: pid, Even: steered(o.Spec)}
+}
+
+// steered reports whether an app's workers have sockets of their own, so that one can be
+// taken out of accept.
+func steered(s state.Spec) bool { return s.Mode == state.Cluster && s.Balance == state.Even }
 
 func stageOf(err error) string {
 	if staged, ok := errors.AsType[*process.StageError](err); ok {
@@ -282,6 +296,10 @@ func (p *attendant) watch() {
 	exit := <-p.child.Exited()
 	p.askNoMore()
 	id := p.order.ID
+	p.over.Store(true)
+	if steered(p.order.Spec) {
+		p.w.table.Lost(id)
+	}
 	wait := drainTimeout
 	if exit.Left > 0 {
 		wait = heldTimeout // its successor waits for us
@@ -323,6 +341,9 @@ func (p *attendant) stop(o supervisor.StopOrder) {
 		return
 	}
 	p.askNoMore()
+	if steered(p.order.Spec) && p.letAccept(o) {
+		return
+	}
 	p.count(false)
 	if o.Message {
 		ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)

@@ -103,10 +103,16 @@ func (w *world) Spawn(o supervisor.SpawnOrder) {
 
 // Admit lets a worker get new connections.
 func (w *world) Admit(id uint64) {
+	if p := w.attendant(id); p != nil {
+		p.push(func() { w.table.Admit(id) })
+	}
 }
 
 // Withdraw keeps new connections from a worker.
 func (w *world) Withdraw(id uint64) {
+	if p := w.attendant(id); p != nil {
+		p.push(func() { w.table.Withdraw(id) })
+	}
 }
 
 // forksPerCPU is how many shims may come up at once for each processor. What they do
@@ -230,6 +236,8 @@ func (w *world) heard(f listener.Fact) {
 			text = fmt.Sprintf("a worker called shutdown(2) on %s, and listening again failed: %v", f.Addr, f.Err)
 		}
 		w.note(f.App, f.Worker, text)
+	case listener.Abandoned:
+		w.note(f.App, 0, fmt.Sprintf("%d connections waited at %s for a worker that has left, and were reset", f.Count, f.Addr))
 	case listener.Unavailable:
 		w.unseen(f.App, f.Reason+"; "+f.Remedy)
 	}
