@@ -63,6 +63,10 @@ func (p *attendant) start() {
 }
 
 func (p *attendant) spawn() (stage string, err error) {
+	if err := p.w.room.take(); err != nil {
+		return "descriptors", err
+	}
+	defer p.w.room.giveBack()
 	o, s := p.order, p.order.Spec
 	account, err := p.account()
 	if err != nil {

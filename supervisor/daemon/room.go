@@ -11,7 +11,14 @@ import (
 // ones go to workers, and what is left can neither take a command nor answer a bind.
 type room struct {
 	mu      sync.Mutex
-	pending int // spawns under way, whose descriptors can't be counted yet
+	pending int       // spawns under way, whose descriptors can't be counted yet
+	over    sync.Cond // one of them is over
+}
+
+func newRoom() *room {
+	r := &room{}
+	r.over.L = &r.mu
+	return r
 }
 
 const (
@@ -35,21 +42,31 @@ func (e errFull) Error() string {
 
 func (e errFull) Unwrap() error { return unix.EMFILE }
 
-// take reserves what a spawn needs; the caller gives it back when the spawn is over
-// and what it holds is open. The error is errFull.
-func (r *room) take() (back func(), err error) {
+// take reserves what a spawn needs, and waits for other spawns where that is all that
+// is in its way. The caller gives it back when the spawn is over and what it holds is
+// open. The error is errFull.
+func (r *room) take() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	used, limit := openDescriptors(), descriptorLimit()
-	if used+(r.pending+1)*perSpawn+min(maxSpare, limit/spareShare) > limit {
-		return nil, errFull{used, limit}
+	for {
+		used, limit := openDescriptors(), descriptorLimit()
+		if used+(r.pending+1)*perSpawn+min(maxSpare, limit/spareShare) <= limit {
+			r.pending++
+			return nil
+		}
+		if r.pending == 0 {
+			r.over.Signal() // the next who waits finds the same
+			return errFull{used, limit}
+		}
+		r.over.Wait()
 	}
-	r.pending++
-	return func() {
-		r.mu.Lock()
-		r.pending--
-		r.mu.Unlock()
-	}, nil
+}
+
+func (r *room) giveBack() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pending--
+	r.over.Signal()
 }
 
 // openDescriptors is how many descriptors we have: the size of /proc/self/fd on Linux

@@ -36,6 +36,7 @@ type world struct {
 	touched func() // something happens
 
 	forking chan struct{} // as many as may be forked at once
+	room    *room
 
 	refused listener.Refused // the last that was told; the table's goroutine has it
 
