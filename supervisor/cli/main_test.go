@@ -76,7 +76,7 @@ func fakeDaemon(o DaemonOptions) int {
 
 // world is one home, one current folder, and what commands printed.
 type world struct {
-	t          *testing.T
+	t          testing.TB
 	home, dir  string
 	env        map[string]string
 	terminal   bool
@@ -86,7 +86,7 @@ type world struct {
 	executable string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	home, err := os.MkdirTemp("", "cli") // short: sun_path
 	if err != nil {

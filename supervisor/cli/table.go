@@ -24,6 +24,7 @@ type table struct {
 	rows  [][]cell
 }
 
+// print writes the whole table at once: a thousand lines are one system call.
 func (t *table) print(p *printer) {
 	widths := make([]int, len(t.head))
 	for i, h := range t.head {
@@ -39,6 +40,7 @@ func (t *table) print(p *printer) {
 	for i, h := range t.head {
 		head[i] = cell{h, faint}
 	}
+	var all []byte
 	for _, r := range append([][]cell{head}, t.rows...) {
 		var b strings.Builder
 		for i, c := range r {
@@ -56,8 +58,9 @@ func (t *table) print(p *printer) {
 				b.WriteString("  ")
 			}
 		}
-		fmt.Fprintln(p.out, strings.TrimRight(b.String(), " "))
+		all = append(append(all, strings.TrimRight(b.String(), " ")...), '\n')
 	}
+	p.out.Write(all)
 }
 
 // printList is what list shows.

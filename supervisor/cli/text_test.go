@@ -270,3 +270,17 @@ func TestBashCompletes(t *testing.T) {
 		}
 	}
 }
+
+// writeCounter counts what would be system calls.
+type writeCounter struct{ n int }
+
+func (w *writeCounter) Write(b []byte) (int, error) { w.n++; return len(b), nil }
+
+func TestATableIsOneWrite(t *testing.T) {
+	var out writeCounter
+	p := &printer{out: &out}
+	p.printList(manyWorkers(1000))
+	if out.n != 1 {
+		t.Errorf("a list of 1,000 workers is %d writes", out.n)
+	}
+}
