@@ -25,7 +25,6 @@ const (
 	None   Loss = iota // no request, ever
 	Unkept             // none, and no connection is kept: each answer ends its own
 	Kept               // none, but the worker drains for as long as they are busy, at most kill_timeout
-	Unread             // the program resets connections that it has accepted and has not read yet
 	Some               // the program ends idle connections at once: a request that is on its way to one is lost
 )
 
@@ -46,13 +45,13 @@ func Rows() []Row {
 		{"python sd_notify and LISTEN_FDS", "`protocol: systemd`, `listen`, `wait_ready: true`", "NOTIFY_SOCKET", "SIGINT", None, Unkept},
 		{"python unix socket", "`listen`", "listening", "SIGINT", None, Unkept},
 		{"gunicorn", "`kill_signal: SIGTERM`", "listening", "SIGTERM", None, Unkept},
-		{"uvicorn", "`kill_signal: SIGTERM`", "listening", "SIGTERM", Unread, Kept},
+		{"uvicorn", "`kill_signal: SIGTERM`, `balance: even`", "listening", "SIGTERM", None, Kept},
 		{"nginx", "`kill_signal: SIGQUIT`", "listening", "SIGQUIT", None, Some},
 		{"node, no signal handler", "", "listening", "SIGINT", None, None},
 		{"node portfinder", "`wait_ready: true`", "node ipc", "SIGINT", None, None},
 		{"node get-port", "`wait_ready: true`", "node ipc", "SIGINT", None, None},
 		{"node detect-port", "`wait_ready: true`", "node ipc", "SIGINT", None, None},
-		{"node cluster", "`wait_ready: true`", "node ipc", "SIGINT", None, None},
+		{"node cluster", "`wait_ready: true`, `balance: even`", "node ipc", "SIGINT", None, None},
 	}
 }
 
@@ -61,7 +60,6 @@ func (l Loss) String() string {
 		None:   "0",
 		Unkept: "0 (it keeps none alive)",
 		Kept:   "it waits for them, and cuts them at kill_timeout",
-		Unread: "a few: it resets what it has accepted and not read yet",
 		Some:   "some: it ends idle ones at once",
 	}[l]
 }

@@ -155,12 +155,12 @@ func speakers() []site {
 				t.Fatalf("%s", out)
 			}
 			s.write("asgi.py", asgi)
-			return fmt.Sprintf("script: /usr/bin/python3\nargs: -m uvicorn --workers 2 --host 127.0.0.1 --port %d --no-access-log asgi:app\nkill_signal: SIGTERM\nlisten_timeout: 60s\nmin_uptime: 50s\nsoak: 0\nkill_timeout: 40s\n", port)
+			return fmt.Sprintf("script: /usr/bin/python3\nargs: -m uvicorn --workers 2 --host 127.0.0.1 --port %d --no-access-log asgi:app\nkill_signal: SIGTERM\nbalance: even\nlisten_timeout: 60s\nmin_uptime: 50s\nsoak: 0\nkill_timeout: 40s\n", port)
 		}},
 		{name: "node, no signal handler", tools: []string{"node"}, readyBy: "listening",
 			keys: script("node/plain.js", "env: {PORT}\nsoak: 0\nmin_uptime: 50s\nlisten_timeout: 60s\n")},
 		{name: "node cluster", tools: []string{"node"}, readyBy: "node ipc", tree: 3, times: slow,
-			keys: script("node/cluster.js", "env: {PORT}\nwait_ready: true\nlisten_timeout: 60s\nkill_timeout: 60s\n")},
+			keys: script("node/cluster.js", "env: {PORT}\nwait_ready: true\nbalance: even\nlisten_timeout: 60s\nkill_timeout: 60s\n")},
 		{name: "nginx", tools: []string{"nginx"}, readyBy: "listening", tree: 3, times: quick, keys: func(t *testing.T, s *supervisor, port int) string {
 			conf := s.write("nginx.conf", fmt.Sprintf(nginxConf, s.Dir, port))
 			return fmt.Sprintf("script: nginx\nargs: -e stderr -c %s\nkill_signal: SIGQUIT\nlisten_timeout: 60s\nmin_uptime: 50s\nsoak: 0\n", conf)

@@ -136,7 +136,7 @@ func TestReloadOfEveryKindOfServer(t *testing.T) {
 				loads = c.loads(s, port)
 			}
 			row := c.row(t)
-			row.fresh(t, loads, func() {
+			underAll(t, loads, func(*load.Load) { // nothing is lost on new connections
 				row.busy(t, loads[0], func() {
 					for range cmp.Or(c.times, reloads) {
 						c.reload(s)
@@ -176,23 +176,6 @@ func (c site) row(t *testing.T) Row {
 	t.Fatalf("%s is not in the table of what runs unmodified", c.name)
 	return Row{}
 }
-
-// fresh holds the table's word about new connections against loads of them.
-func (r Row) fresh(t *testing.T, loads []load.Config, do func()) {
-	t.Helper()
-	if r.Fresh == None {
-		underAll(t, loads, func(*load.Load) { do() })
-		return
-	}
-	lost := lossy(t, loads[0], func(*load.Load) { do() })
-	t.Logf("on new connections: %v", lost)
-	if cut := lost.Failures[load.Reset] + lost.Failures[load.EOF]; lost.Failed > cut || cut > reloads*r.stops()*clients {
-		t.Errorf("more was lost on new connections than the table says: %v", lost)
-	}
-}
-
-// stops is how many processes stop to serve in one reload.
-func (r Row) stops() int { return 2 * 2 }
 
 // busyClients keep their connections, beside those that make new ones.
 const busyClients = 4
