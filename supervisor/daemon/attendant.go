@@ -21,7 +21,6 @@ import (
 	"supervisor/supervisor/probe"
 	"supervisor/supervisor/process"
 	"supervisor/supervisor/state"
-	"supervisor/supervisor/usage"
 )
 
 // attendant attends to one process from its spawn until its group is gone. What it
@@ -420,7 +419,7 @@ func (p *attendant) count(killed bool) {
 	if len(locals) == 0 {
 		return
 	}
-	if n, err := usage.Connections(p.child.PID(), locals); err == nil {
+	if n, err := p.w.connections(p.child.PID(), locals); err == nil {
 		p.w.tell(supervisor.Cut{ID: p.order.ID, Open: n, Killed: killed})
 	}
 }

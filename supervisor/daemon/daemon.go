@@ -124,7 +124,9 @@ func (d *daemon) begin() (err error) {
 		home: d.home, ctx: d.ctx, tell: d.loop.Tell, say: d.log.Printf, store: handover.None{},
 		records: records, history: history.Dir(d.home.path("history")), boot: boot,
 		apps: map[string]*lane{}, attendants: map[uint64]*attendant{},
-		forking: make(chan struct{}, forksPerCPU*usableCPUs()), room: newRoom(),
+		forking: make(chan struct{}, perCPU*usableCPUs()),
+		looking: make(chan struct{}, perCPU*usableCPUs()),
+		room:    newRoom(),
 	}
 	w.clearBuilds("", nil) // of an earlier daemon
 	if w.logs, err = logs.New(logs.Config{Facts: w.wrote}); err != nil {

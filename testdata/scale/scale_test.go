@@ -52,9 +52,9 @@ func TestAThousandWorkers(t *testing.T) {
 // guard bounds what is waited for.
 const guard = 5 * time.Minute
 
-// spare is how many descriptors more than before the daemon may have: a few pipes are
-// kept for the next who needs them, and a request may be under way.
-const spare = 16
+// spare is how many descriptors more than before the daemon may have: 8 pipes through
+// which lines are looked at come with their first use, and a request may be under way.
+const spare = 20
 
 // ports are those of this package.
 var ports = lab.Ports{First: 10000, Count: 4000}
