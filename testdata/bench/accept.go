@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"supervisor/testdata/load"
@@ -89,14 +90,16 @@ func bareSite(s *stage, workers, processes int, path string, args ...string) (*s
 	env := []string{portEnv(port), fmt.Sprintf("WORKERS=%d", workers)}
 	if processes > 1 {
 		env = append(env, "REUSE_PORT=1")
+		args = append([]string{"-c", together, path, strconv.Itoa(processes)}, args...)
+		path = "/bin/sh"
 	}
-	for range processes {
-		if _, err := s.serve(workers, env, path, args...); err != nil {
-			return nil, err
-		}
-	}
-	return &site{port: port}, nil
+	_, err = s.serve(workers*processes, env, path, args...)
+	return &site{port: port}, err
 }
+
+// together starts a program several times, in one session, as the workers of a daemon
+// are.
+const together = `n=$1; shift; while [ $n -gt 0 ]; do "$0" "$@" & n=$((n-1)); done; wait`
 
 // sides makes a row's sides: each serves with so many workers, and is measured by do.
 func sides(all map[string]serving, workers int, do func(context.Context, *site) (figures, error), names ...string) (list []side) {

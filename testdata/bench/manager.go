@@ -44,7 +44,8 @@ type manage func(*stage, ...app) (manager, error)
 // ours is a supervisor in a home of its own.
 type ours struct {
 	*stage
-	home string
+	home   string
+	binary string // a link of the stage's own, by which its processes are known
 }
 
 // supervise starts it.
@@ -54,7 +55,10 @@ func supervise(s *stage, apps ...app) (manager, error) {
 			return nil, absent("this build does not know balance: even")
 		}
 	}
-	o := &ours{s, filepath.Join(s.dir, "home")}
+	o := &ours{s, filepath.Join(s.dir, "home"), filepath.Join(s.dir, "supervisor")}
+	if err := os.Link(s.supervisor, o.binary); err != nil {
+		return nil, err
+	}
 	file, err := s.ecosystem(apps)
 	if err != nil {
 		return nil, err
@@ -73,7 +77,7 @@ func (s *stage) ecosystem(apps []app) (string, error) {
 }
 
 func (o *ours) run(args ...string) (cost, error) {
-	return o.stage.run([]string{"SUPERVISOR_HOME=" + o.home}, o.supervisor, args...)
+	return o.stage.run([]string{"SUPERVISOR_HOME=" + o.home}, o.binary, args...)
 }
 
 func (o *ours) pids(name string) (pids []int, err error) {

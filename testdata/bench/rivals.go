@@ -153,10 +153,9 @@ func (s *stage) hup(ctx context.Context, master, port int) (time.Duration, error
 	if err := send(master, syscall.SIGHUP); err != nil {
 		return 0, err
 	}
-	deadline, _ := ctx.Deadline()
 	for _, fd := range old {
-		if !ended(fd, time.Until(deadline)) {
-			return 0, errors.New("an old worker stays")
+		if !ended(ctx, fd) {
+			return 0, fmt.Errorf("an old worker stays: %w", ctx.Err())
 		}
 	}
 	for ctx.Err() == nil {

@@ -58,9 +58,12 @@ func (t *tools) stage() (*stage, error) {
 	return s, nil
 }
 
+// sweeps bounds how often close looks for what was started while it killed.
+const sweeps = 100
+
 // close ends every process of the stage, and removes its folder.
 func (s *stage) close() {
-	for {
+	for range sweeps {
 		left := s.processes()
 		if len(left) == 0 {
 			break
@@ -83,7 +86,8 @@ type proc struct {
 }
 
 // processes finds those with the stage's mark. A program that has written over its
-// environment (nginx, to set its title) is known by its folder.
+// environment (nginx, to set its title) is known by its folder, or by where its binary
+// lies.
 func (s *stage) processes() (found []proc) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
@@ -103,8 +107,13 @@ func (s *stage) owns(pid int) bool {
 	if err == nil && bytes.Contains(append(env, 0), []byte(s.mark+"\x00")) {
 		return true
 	}
-	cwd, err := os.Readlink(dir + "/cwd")
-	return err == nil && (cwd == s.dir || strings.HasPrefix(cwd, s.dir+"/"))
+	for _, link := range []string{"/cwd", "/exe"} {
+		path, err := os.Readlink(dir + link)
+		if err == nil && (path == s.dir || strings.HasPrefix(path, s.dir+"/")) {
+			return true
+		}
+	}
+	return false
 }
 
 // kill sends SIGKILL to the process, whose number may not be another's by now, and
@@ -119,19 +128,24 @@ func (p proc) kill() {
 		return
 	}
 	if unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil {
-		ended(fd, 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), killGuard)
+		defer cancel()
+		ended(ctx, fd)
 	}
 }
 
-// ended waits until a pidfd's process has ended.
-func ended(pidfd int, limit time.Duration) bool {
+// killGuard is how long a killed process may take to end before it is asked again.
+const killGuard = 10 * time.Second
+
+// ended waits until a pidfd's process has ended; false if ctx ends before.
+func ended(ctx context.Context, pidfd int) bool {
 	poll := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	for deadline := time.Now().Add(limit); ; {
-		n, err := unix.Poll(poll, max(0, int(time.Until(deadline).Milliseconds())))
-		if err != unix.EINTR {
-			return n == 1
+	for ctx.Err() == nil {
+		if n, _ := unix.Poll(poll, 250); n == 1 { // ms, to look at ctx
+			return true
 		}
 	}
+	return false
 }
 
 // write makes a file in the stage's folder.
@@ -177,11 +191,15 @@ type bare struct {
 
 func (b *bare) pid() int { return b.cmd.Process.Pid }
 
-// start starts a program, which lives until the stage is closed.
+// start starts a program, which lives until the stage is closed. It has a session of
+// its own, as a daemon has: the kernel shares processors among sessions first
+// (sched(7), autogroup), and on a busy machine a side in the session of this command
+// would have another share than one in a daemon's.
 func (s *stage) start(stdout *os.File, env []string, path string, args ...string) (*bare, error) {
 	b := &bare{exec.Command(path, args...), new(bytes.Buffer), make(chan struct{})}
 	b.cmd.Dir, b.cmd.Env = s.dir, append(s.env[:len(s.env):len(s.env)], env...)
 	b.cmd.Stdout, b.cmd.Stderr = stdout, b.stderr
+	b.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := b.cmd.Start(); err != nil {
 		return nil, err
 	}
@@ -205,9 +223,14 @@ func (s *stage) serve(lines int, env []string, path string, args ...string) (*ba
 		return nil, err
 	}
 	text := bufio.NewScanner(r)
+	stop := context.AfterFunc(s.ctx, func() { r.SetReadDeadline(time.Now()) })
+	defer stop()
 	for n := 0; n < lines; {
 		if !text.Scan() {
 			r.Close()
+			if s.ctx.Err() != nil {
+				return nil, s.ctx.Err()
+			}
 			<-b.ended
 			return nil, fmt.Errorf("%s has ended before it was ready: %s", filepath.Base(path), b.stderr)
 		}
