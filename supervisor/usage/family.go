@@ -11,65 +11,87 @@ import (
 )
 
 // readFamily returns the processes of one worker, which are those of
-// processTable.tree, without reading the stat of every process of the
-// machine: getpgid(2) finds the group for a twentieth of that, and
-// /proc/PID/task/TID/children (proc_pid_task(5)) what is below.
+// processTable.tree.
 func readFamily(pid int) ([]*process, error) {
-	members, err := groupOf(pid)
+	table, err := readFamilies(map[int]bool{pid: true}, 0)
 	if err != nil {
 		return nil, err
 	}
-	var family []*process
-	seen := make(map[int]bool)
+	return table.tree(pid), nil
+}
+
+// passCost is how many processes a pass over /proc reads in the time that
+// readFamilies takes for one: the threads of each are looked at, a dozen in a
+// program of Go or Node.
+const passCost = 12
+
+// readFamilies returns a table of the workers' processes, in which tree finds
+// the same as in that of readProcesses, without reading the stat of every
+// process of the machine: getpgid(2) finds the groups for a twentieth of
+// that, and /proc/PID/task/TID/children (proc_pid_task(5)) what is below. Where
+// that would cost more than a whole pass, at so many processes of a pass for
+// each member of a group, it is one (cost 0: never).
+func readFamilies(pids map[int]bool, cost int) (processTable, error) {
+	queue, all, err := members(pids)
+	if err != nil {
+		return processTable{}, err
+	}
+	if len(queue)*cost > all {
+		return readProcesses()
+	}
+	t := newProcessTable(len(queue))
 	buf := make([]byte, maxStat)
-	for queue := append([]int{pid}, members...); len(queue) > 0; queue = queue[1:] {
+	for ; len(queue) > 0; queue = queue[1:] {
 		next := queue[0]
-		if seen[next] {
+		if t.byPID[next] != nil {
 			continue
 		}
-		seen[next] = true
 		n, err := readStat(next, buf)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read /proc/%d/stat: %w", next, err)
+			return t, fmt.Errorf("cannot read /proc/%d/stat: %w", next, err)
 		}
 		p, err := parseStat(buf[:n])
 		if err != nil {
 			continue // ended: nothing was read
 		}
-		family = append(family, &p)
+		t.add(&p)
 		children, err := childrenOf(next)
 		if errors.Is(err, errNoChildren) {
-			table, err := readProcesses()
-			return table.tree(pid), err
+			return readProcesses()
 		}
 		if err != nil {
-			return nil, err
+			return t, err
 		}
 		queue = append(queue, children...)
 	}
-	return family, nil
+	return t, nil
 }
 
-// groupOf lists the processes of a process group.
-func groupOf(pgid int) ([]int, error) {
+// members lists the processes of these process groups, and the pids themselves
+// wherever they are; all is how many processes there are.
+func members(groups map[int]bool) (list []int, all int, err error) {
 	dir, err := os.Open("/proc")
 	if err != nil {
-		return nil, fmt.Errorf("cannot list processes: %w", err)
+		return nil, 0, fmt.Errorf("cannot list processes: %w", err)
 	}
 	defer dir.Close()
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list processes: %w", err)
+		return nil, 0, fmt.Errorf("cannot list processes: %w", err)
 	}
-	var members []int
 	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil {
-			if id, err := unix.Getpgid(pid); err == nil && id == pgid {
-				members = append(members, pid)
-			}
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		all++
+		if groups[pid] {
+			list = append(list, pid)
+		} else if id, err := unix.Getpgid(pid); err == nil && groups[id] {
+			list = append(list, pid)
 		}
 	}
-	return members, nil
+	return list, all, nil
 }
 
 // errNoChildren says that the kernel was built without CONFIG_PROC_CHILDREN.

@@ -5,7 +5,8 @@
 // Invariants:
 //   - nothing is measured unless asked: no ticker, no goroutine, no cache of
 //     processes. The only state is the cpu time at the last look;
-//   - one pass over /proc serves every worker of a look;
+//   - one pass over /proc serves every worker of a look, and where they are few
+//     it reads no more of the machine's other processes than their group;
 //   - what is not known is absent or an error, never 0.
 //
 // /proc is read by hand. github.com/prometheus/procfs was measured first: its
@@ -70,7 +71,11 @@ type track struct {
 // which nothing lives is absent from the result. The error says that /proc
 // could not be read at all; then no figure is known.
 func (s *Sampler) Sample(pids []int) (map[int]Figures, error) {
-	table, err := readProcesses()
+	wanted := make(map[int]bool, len(pids))
+	for _, pid := range pids {
+		wanted[pid] = true
+	}
+	table, err := readFamilies(wanted, passCost)
 	if err != nil {
 		return nil, err
 	}
@@ -82,7 +87,7 @@ func (s *Sampler) Sample(pids []int) (map[int]Figures, error) {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.forget(table)
+	s.forget(table, wanted)
 	out := make(map[int]Figures, len(pids))
 	for _, pid := range pids {
 		var f Figures
@@ -134,13 +139,22 @@ func (s *Sampler) percent(key treeKey, now reading) float64 {
 }
 
 // forget drops the trees that ended. A tree that merely was not asked for
-// this time stays: list and describe look at different ones.
-func (s *Sampler) forget(table processTable) {
+// this time stays: list and describe look at different ones. The table need
+// not have those, so they are read.
+func (s *Sampler) forget(table processTable, wanted map[int]bool) {
 	for key := range s.trees {
-		if p, ok := table.byPID[key.pid]; ok && p.startTicks == key.start {
-			continue
+		p := table.byPID[key.pid]
+		if p == nil && !wanted[key.pid] {
+			var buf [maxStat]byte
+			if n, err := readStat(key.pid, buf[:]); err != nil {
+				continue // not known
+			} else if other, err := parseStat(buf[:n]); err == nil {
+				p = &other
+			}
 		}
-		delete(s.trees, key)
+		if p == nil || p.startTicks != key.start {
+			delete(s.trees, key)
+		}
 	}
 }
 

@@ -104,6 +104,32 @@ func TestEndedTreesAreForgotten(t *testing.T) {
 	}
 }
 
+// A look at a few workers does not see all processes, and knows all the same which
+// of the others have ended.
+func TestEndedTreesAreForgottenByALookAtOthers(t *testing.T) {
+	w, err := spawn("idle", true, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alive := start(t, "idle", nil).cmd.Process.Pid
+	var s Sampler
+	if _, err := s.Sample([]int{w.cmd.Process.Pid, alive, os.Getpid()}); err != nil {
+		t.Fatal(err)
+	}
+	w.end()
+	if _, err := s.Sample([]int{os.Getpid()}); err != nil {
+		t.Fatal(err)
+	}
+	for key := range s.trees {
+		if key.pid == w.cmd.Process.Pid {
+			t.Error("one that has ended is kept")
+		}
+	}
+	if len(s.trees) != 2 {
+		t.Errorf("%d trees are kept, want our own and the one that lives", len(s.trees))
+	}
+}
+
 func TestZombieIsNoProcess(t *testing.T) {
 	w, err := spawn("idle", true, nil)
 	if err != nil {
