@@ -419,7 +419,7 @@ func (p *attendant) count(killed bool) {
 	if len(locals) == 0 {
 		return
 	}
-	if n, err := p.w.connections(p.child.PID(), locals); err == nil {
+	if n, err := p.w.looks.connections(p.child.PID(), locals); err == nil {
 		p.w.tell(supervisor.Cut{ID: p.order.ID, Open: n, Killed: killed})
 	}
 }

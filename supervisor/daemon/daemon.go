@@ -125,7 +125,7 @@ func (d *daemon) begin() (err error) {
 		records: records, history: history.Dir(d.home.path("history")), boot: boot,
 		apps: map[string]*lane{}, attendants: map[uint64]*attendant{},
 		forking: make(chan struct{}, perCPU*usableCPUs()),
-		looking: make(chan struct{}, perCPU*usableCPUs()),
+		looks:   looks{counting: make(chan struct{}, perCPU*usableCPUs())},
 		room:    newRoom(),
 	}
 	w.clearBuilds("", nil) // of an earlier daemon

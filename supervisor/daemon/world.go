@@ -36,7 +36,7 @@ type world struct {
 	touched func() // something happens
 
 	forking chan struct{} // as many as may be forked at once
-	looking chan struct{} // and looks at connections
+	looks   looks
 	room    *room
 
 	refused listener.Refused // the last that was told; the table's goroutine has it
@@ -117,9 +117,9 @@ func (w *world) Withdraw(id uint64) {
 	}
 }
 
-// perCPU is how many shims may come up at once for each processor, and how many looks
-// at connections. What they do is cpu time alone: a thousand at once come up no sooner,
-// and the last of them late enough to be taken for one that hangs.
+// perCPU is how many shims may come up at once for each processor. What they do is
+// cpu time alone: a thousand at once come up no sooner, and the last of them late
+// enough to be taken for one that hangs.
 const perCPU = 2
 
 // fork is process.Start, when it is its turn. The program's own start, which may wait
@@ -128,14 +128,6 @@ func (w *world) fork(spec process.Spec) (*process.Child, error) {
 	w.forking <- struct{}{}
 	defer func() { <-w.forking }()
 	return process.Start(spec)
-}
-
-// connections is usage.Connections, when it is its turn: each has a buffer for what
-// the kernel answers, and a stop of all is a thousand at once.
-func (w *world) connections(pid int, locals []usage.Local) (int, error) {
-	w.looking <- struct{}{}
-	defer func() { <-w.looking }()
-	return usage.Connections(pid, locals)
 }
 
 // Stop sends the stop signal or message.

@@ -30,6 +30,36 @@ const (
 	unixStream    = 1
 )
 
+// Look is one look at the open tcp connections through some listeners, whoever has
+// them. The kernel walks its whole table of sockets for it, which on a busy machine
+// takes milliseconds, so one look serves every worker that is asked for at the time.
+type Look struct {
+	known  bool // else each worker's own /proc/PID/net is read
+	byPort map[uint16][]connection
+}
+
+type connection struct {
+	local netip.AddrPort
+	inode uint64 // 0: nobody has accepted it
+}
+
+// LookAt looks at the connections through locals.
+func LookAt(locals []Local) Look {
+	ports := make(map[uint16]bool)
+	for _, l := range locals {
+		if l.Path == "" {
+			ports[l.Addr.Port()] = true
+		}
+	}
+	l := Look{byPort: make(map[uint16][]connection)}
+	l.known = markByDiag(locals, func(addr netip.AddrPort, inode uint64) {
+		if port := addr.Port(); ports[port] {
+			l.byPort[port] = append(l.byPort[port], connection{addr, inode})
+		}
+	}) == nil
+	return l
+}
+
 // Connections counts the open connections that the process tree of pid has
 // accepted through the given listeners: established tcp and unix stream
 // sockets whose local address is one of theirs. Each counts once, whichever
@@ -39,7 +69,13 @@ const (
 // A tree of which nothing lives has none. The error says that the number is
 // not known, for instance EACCES where a worker of another user is hidden.
 func Connections(pid int, locals []Local) (int, error) {
-	if idle(pid, locals) {
+	return LookAt(locals).Connections(pid, locals)
+}
+
+// Connections is the function of that name, of the connections that were there when
+// the look was taken; locals are among those that it was taken for.
+func (l Look) Connections(pid int, locals []Local) (int, error) {
+	if l.idle(pid, locals) {
 		return 0, nil
 	}
 	family, err := readFamily(pid)
@@ -64,7 +100,7 @@ func Connections(pid int, locals []Local) (int, error) {
 		return 0, nil
 	}
 	open := make(map[uint64]bool)
-	if err := markTCP(reader, locals, inodes, open); err != nil {
+	if err := l.markTCP(reader, locals, inodes, open); err != nil {
 		return 0, err
 	}
 	if err := markUnix(reader, locals, inodes, open); err != nil {
@@ -76,18 +112,32 @@ func Connections(pid int, locals []Local) (int, error) {
 // idle says that nobody at all has a connection through the listeners, which is
 // known without a look at any process: most workers of a large site are told to
 // stop while nobody asks them. False also means that it is not known.
-func idle(pid int, locals []Local) bool {
-	for _, l := range locals {
-		if l.Path != "" {
+func (l Look) idle(pid int, locals []Local) bool {
+	for _, local := range locals {
+		if local.Path != "" {
 			return false
 		}
 	}
-	if !sameNetwork(pid) {
-		return false
+	idle := true
+	l.each(locals, func(connection) { idle = false })
+	return idle && l.known && sameNetwork(pid)
+}
+
+// each calls f for the connections through locals.
+func (l Look) each(locals []Local, f func(connection)) {
+	seen := make(map[uint16]bool)
+	for _, local := range locals {
+		port := local.Addr.Port()
+		if local.Path != "" || seen[port] {
+			continue
+		}
+		seen[port] = true
+		for _, c := range l.byPort[port] {
+			if covered(locals, c.local) {
+				f(c)
+			}
+		}
 	}
-	found := false
-	err := markByDiag(locals, func(addr netip.AddrPort, _ uint64) { found = found || covered(locals, addr) })
-	return err == nil && !found
 }
 
 // socketInodes adds the sockets that a process has open; false if it is gone.
@@ -128,30 +178,31 @@ func gone(err error) bool {
 }
 
 // markTCP adds to open those of inodes that are tcp connections through one
-// of locals. The kernel is asked for the two states alone (sock_diag), since
+// of locals. The kernel was asked for the two states alone (sock_diag), since
 // /proc/net/tcp also prints tens of thousands of closed ones on a busy
 // machine; that file is the fallback for a worker in a network namespace of
 // its own, and where netlink is refused.
-func markTCP(pid int, locals []Local, inodes, open map[uint64]bool) error {
+func (l Look) markTCP(pid int, locals []Local, inodes, open map[uint64]bool) error {
 	tcp := false
-	for _, l := range locals {
-		tcp = tcp || l.Path == ""
+	for _, local := range locals {
+		tcp = tcp || local.Path == ""
 	}
 	if !tcp {
 		return nil
 	}
-	mark := func(addr netip.AddrPort, inode uint64) {
-		if inodes[inode] && covered(locals, addr) {
-			open[inode] = true
+	mark := func(c connection) {
+		if inodes[c.inode] {
+			open[c.inode] = true
 		}
 	}
-	if sameNetwork(pid) && markByDiag(locals, mark) == nil {
+	if l.known && sameNetwork(pid) {
+		l.each(locals, mark)
 		return nil
 	}
 	for _, file := range []string{"tcp", "tcp6"} {
 		if err := eachLine(pid, file, func(line []byte) {
-			if addr, inode, ok := parseTCPLine(line); ok {
-				mark(addr, inode)
+			if addr, inode, ok := parseTCPLine(line); ok && covered(locals, addr) {
+				mark(connection{addr, inode})
 			}
 		}); err != nil {
 			return err
