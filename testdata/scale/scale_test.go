@@ -96,15 +96,23 @@ func (s *site) timed(what string, do func()) {
 	s.t.Logf("%s: %v", what, time.Since(begun).Round(time.Millisecond))
 }
 
+// seat is a worker's place. A pid alone is no name: with thousands of threads they come
+// round within seconds (pid_max).
+type seat struct {
+	app  string
+	slot int
+}
+
 // pids are those of all workers, which have to be online.
-func (s *site) pids() (pids []int) {
+func (s *site) pids() map[seat]int {
 	s.t.Helper()
+	pids := make(map[seat]int)
 	for _, a := range s.List().Apps {
 		for _, w := range a.Workers {
 			if !w.Ready {
 				s.t.Errorf("%s: slot %d is %s", a.Name, w.Slot, w.State)
 			}
-			pids = append(pids, w.PID)
+			pids[seat{a.Name, w.Slot}] = w.PID
 		}
 	}
 	if len(pids) != s.workers() {
@@ -175,9 +183,9 @@ func (s *site) reloadUnderLoad(d daemon) {
 		})
 		s.t.Logf("the reload took %d ticks of cpu; %v", d.look().ticks-cpu, d.look())
 	}, loads...)
-	for _, pid := range s.pids() {
-		if slices.Contains(before, pid) {
-			s.t.Errorf("pid %d was not replaced", pid)
+	for seat, pid := range s.pids() {
+		if pid == before[seat] {
+			s.t.Errorf("%v: pid %d was not replaced", seat, pid)
 		}
 	}
 }
@@ -189,13 +197,15 @@ func (s *site) kill(d daemon) {
 	defer cancel()
 	pids := s.pids()
 	events := s.Events(ctx)
-	victims := make(map[int]bool)
+	victims := make(map[seat]int)
 	for i := range s.killed {
-		victims[pids[i*len(pids)/s.killed]] = true
+		n := i * s.workers() / s.killed
+		victim := seat{fmt.Sprintf("app%d", n/s.each), n % s.each}
+		victims[victim] = pids[victim]
 	}
 	cpu := d.look().ticks
 	s.timed(fmt.Sprintf("kill -9 of %d at once, until all are back", s.killed), func() {
-		for pid := range victims {
+		for _, pid := range victims {
 			unix.Kill(pid, unix.SIGKILL)
 		}
 		for back := 0; back < len(victims); {
@@ -209,9 +219,9 @@ func (s *site) kill(d daemon) {
 		}
 	})
 	s.t.Logf("that took %d ticks of cpu; %v", d.look().ticks-cpu, d.look())
-	for _, pid := range s.pids() {
-		if victims[pid] {
-			s.t.Errorf("pid %d is still listed", pid)
+	for seat, pid := range s.pids() {
+		if pid == victims[seat] {
+			s.t.Errorf("%v: pid %d is still listed", seat, pid)
 		}
 	}
 }
