@@ -283,7 +283,8 @@ func (r *rig) start(s spec) *worker {
 	theirs := os.NewFile(uintptr(pair[1]), "shim")
 	w := &worker{r: r, id: r.ids.Add(1), out: &output{more: make(chan struct{})}, exited: make(chan struct{})}
 	w.cmd = exec.Command(self, s.args...)
-	w.cmd.Env = append(os.Environ(), append(s.env, roleEnv+"=shim", "SHIM_ROLE="+s.role)...)
+	w.cmd.Env = append(os.Environ(), append(s.env, roleEnv+"=shim", "SHIM_ROLE="+s.role,
+		"GORACE=atexit_sleep_ms=0")...) // else the end of a worker takes a second
 	if s.unlink {
 		w.cmd.Env = append(w.cmd.Env, "SHIM_UNLINK=1")
 	}
