@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"supervisor/supervisor/listener"
@@ -34,5 +35,37 @@ func BenchmarkBind(b *testing.B) {
 			b.ReportMetric(n/float64(b.N), "ns/bind")
 			b.ReportMetric(0, "ns/op")
 		})
+	}
+}
+
+// BenchmarkAcceptShared and BenchmarkAcceptEven are new connections, each with
+// one request, to two Go servers that share a socket, or have one each.
+func BenchmarkAcceptShared(b *testing.B) { benchmarkAccept(b, false) }
+func BenchmarkAcceptEven(b *testing.B)   { benchmarkAccept(b, true) }
+
+func benchmarkAccept(b *testing.B, even bool) {
+	r := newRig(b)
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(b))
+	var workers []*worker
+	for range 2 {
+		w := r.start(spec{app: "web", even: even, role: "serve", env: []string{"ADDR=" + addr}})
+		r.listening(w)
+		r.Admit(w.id)
+		workers = append(workers, w)
+	}
+	b.SetParallelism(4)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := get("tcp", addr); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "conns/s")
+	b.StopTimer()
+	for _, w := range workers {
+		w.stop(syscall.SIGKILL)
 	}
 }

@@ -1,6 +1,8 @@
 package listener
 
 import (
+	"time"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -30,9 +32,10 @@ type wish struct {
 	listens bool // it is a listen
 	backlog int
 
-	looked suspects // what was found open in /proc since the last question
-	looks  int      // how often
-	lost   bool     // it was looked for what dead workers have left
+	looked suspects  // what was found open in /proc since the last question
+	looks  int       // how often
+	lost   bool      // it was looked for what dead workers have left
+	until  time.Time // how long it waits for siblings, if it does
 }
 
 // verdict is the table's answer to a wish.
@@ -42,12 +45,13 @@ type verdict struct {
 	holder  string     // EADDRINUSE: our app that has the address, else ""
 	refused string     // the address to report as refused, "" for none
 
-	give    *share     // put it over the worker's descriptor
-	copy    int        // a copy to be put, with give; the reader closes it
-	fresh   bool       // with give: the worker did not own it before
-	adorn   bool       // with give: its file has to get owner and mode
-	sibling *candidate // the same with a socket that another process bound
-	look    suspects   // look whether these are open, and ask again
+	give    *share          // put it over the worker's descriptor
+	copy    int             // a copy to be put, with give; the reader closes it
+	fresh   bool            // with give: the worker did not own it before
+	adorn   bool            // with give: its file has to get owner and mode
+	sibling *candidate      // the same with a socket that another process bound
+	look    suspects        // look whether these are open, and ask again
+	wait    <-chan struct{} // ask again when it is closed
 }
 
 func refusal(errno unix.Errno) verdict { return verdict{errno: errno} }
@@ -89,17 +93,8 @@ func (t *Table) bind(w *wish) verdict {
 			return verdict{sibling: c}
 		}
 	}
-	// What is open nowhere was lost by a worker that died. It waits for a
-	// successor, but not in the way of one that wants another address.
-	if !w.lost {
-		w.lost = true
-		lost := t.suspects(func(h *share) bool { return h.of.app == w.m.App && w.key.covers(h.of.key) })
-		for _, l := range lost {
-			l.orphan = true
-		}
-		if len(lost) > 0 {
-			return verdict{look: lost}
-		}
+	if v, ok := t.inTheWay(w, w.key); ok {
+		return v
 	}
 	return inUse(w.addr, t.holderOf(w.key))
 }
@@ -127,7 +122,7 @@ func (t *Table) bound(w *wish, errno unix.Errno) unix.Errno {
 	if errno != 0 {
 		return errno
 	}
-	c = &candidate{key: w.key, addr: w.addr, inode: w.inode, tgid: w.tgid, fd: w.fd, by: w.m, own: -1}
+	c = &candidate{key: w.key, addr: w.addr, inode: w.inode, tgid: w.tgid, fd: w.fd, by: w.m, own: -1, since: now()}
 	if w.own {
 		own, err := duplicate(w.sock)
 		if err != nil {
@@ -192,7 +187,7 @@ func (t *Table) bindUnix(w *wish) verdict {
 	case w.ino != 0 && w.ino == s.ino && w.dev == s.dev:
 		return t.grant(s, w, w.addr) // or refuse, to another app
 	}
-	t.remember(&candidate{key: w.key, addr: w.addr, path: w.path, inode: w.inode, tgid: w.tgid, fd: w.fd, by: w.m, own: -1})
+	t.remember(&candidate{key: w.key, addr: w.addr, path: w.path, inode: w.inode, tgid: w.tgid, fd: w.fd, by: w.m, own: -1, since: now()})
 	return verdict{proceed: true}
 }
 
@@ -315,6 +310,9 @@ func (t *Table) listenFirst(c *candidate, w *wish) verdict {
 	if err == unix.EADDRINUSE {
 		for _, s := range t.of(func(s *socket) bool { return s.app == w.m.App && s.key.covers(c.key) }) {
 			return t.grant(s, w, c.addr)
+		}
+		if v, ok := t.inTheWay(w, c.key); ok {
+			return v
 		}
 		return inUse(c.addr, t.holderOf(c.key))
 	}

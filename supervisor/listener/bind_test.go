@@ -155,3 +155,39 @@ func TestPortProbersAreReplaced(t *testing.T) {
 		})
 	}
 }
+
+// Programs that look for a free port and are started at the same instant, with
+// nothing held, all find the same one.
+func TestPortProbersAtOnce(t *testing.T) {
+	node := has(t, "node")
+	for _, c := range []struct{ name, probe string }{
+		{"detect-port-style", "0.0.0.0,127.0.0.1,*"},
+		{"get-port-style", "*,127.0.0.1,::1,0.0.0.0"},
+	} {
+		for _, even := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s,even=%v", c.name, even), func(t *testing.T) {
+				r := newRig(t)
+				for range 5 {
+					port := freePort(t)
+					s := spec{app: "web", even: even, args: []string{node, "testdata/server.js"},
+						env: []string{"PORT=" + strconv.Itoa(port), "PROBE=" + c.probe}}
+					workers := []*worker{r.start(s), r.start(s), r.start(s)}
+					for _, w := range workers {
+						w.says("serving")
+					}
+					addr := fmt.Sprintf("tcp://[::]:%d", port)
+					for _, w := range workers {
+						want(r, func(f listener.Listening) bool { return f.Worker == w.id && f.Addr == addr })
+						w.stop(syscall.SIGKILL)
+					}
+					for _, f := range r.all() {
+						if f, ok := f.(listener.Refused); ok {
+							t.Errorf("%+v", f)
+						}
+					}
+					r.Release("web")
+				}
+			})
+		}
+	}
+}

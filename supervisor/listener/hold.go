@@ -37,6 +37,7 @@ func (t *Table) add(s *socket, h *share) {
 	}
 	t.watchSocket(h)
 	t.steer(s)
+	t.wake()
 }
 
 // close lets a held address go for good. alone: no worker has it.
@@ -59,6 +60,7 @@ func (t *Table) close(s *socket, alone bool) {
 	for _, h := range s.shares {
 		unix.Close(h.fd)
 	}
+	t.wake()
 	closed := Closed{App: s.app, Addr: s.addr}
 	if m := t.members[s.first.origin]; m != nil {
 		t.tell(m, closed)
@@ -100,6 +102,7 @@ func (t *Table) forget(c *candidate) {
 		return
 	}
 	delete(t.candidates, c.inode)
+	t.wake()
 	c.by.candidates = slices.DeleteFunc(c.by.candidates, func(o *candidate) bool { return o == c })
 	if c.own >= 0 {
 		unix.Close(c.own)

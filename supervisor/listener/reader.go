@@ -139,7 +139,7 @@ func (r *reader) listen(g target, n *notification) answer {
 
 // settle asks the table until there is an answer.
 func (r *reader) settle(g target, w *wish, decide func(*wish) verdict) answer {
-	for range maxTries {
+	for tries := 0; tries < maxTries; tries++ {
 		var v verdict
 		if !r.t.do(func() { v = decide(w) }) {
 			return proceed
@@ -151,6 +151,12 @@ func (r *reader) settle(g target, w *wish, decide func(*wish) verdict) answer {
 			v.look.look(w.tgid)
 			w.looked = v.look
 			w.looks++
+		case v.wait != nil:
+			r.wait(w, v.wait)
+			tries-- // it is time that limits these
+			if !r.valid() {
+				return answer{errno: unix.EINTR} // killed meanwhile; nobody reads it
+			}
 		case v.give != nil:
 			return r.put(g, w, v)
 		case v.sibling != nil:

@@ -113,6 +113,7 @@ type candidate struct {
 	fd    int // in the process tgid
 	by    *member
 	own   int // our copy where we had to make the socket ourselves, else -1
+	since time.Time
 }
 
 // member is an attached worker.

@@ -52,7 +52,8 @@ type Table struct {
 	counter    *counter
 	uncounted  bool // there is no counter, or it was made
 	calm       *time.Timer
-	calming    bool // calm runs
+	calming    bool          // calm runs
+	changed    chan struct{} // closed with the next change, nil if nobody waits
 }
 
 // New starts a table without sockets. Close ends it.
@@ -295,6 +296,7 @@ func (t *Table) Quiesce() {
 	phases := map[*pump]*phase{}
 	t.do(func() {
 		t.quiet, t.armed, t.calming = true, false, false
+		t.wake()
 		t.settle.Stop()
 		t.calm.Stop()
 		for p := range t.pumps {
