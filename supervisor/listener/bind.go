@@ -141,6 +141,7 @@ func (t *Table) grant(s *socket, w *wish, asked string) verdict {
 		return inUse(asked, "app "+s.app)
 	}
 	if h := t.inodes[w.inode]; h != nil && h.of == s && !w.m.Even {
+		t.own(h, w.m.owner)
 		return verdict{} // it has it: the answer was lost to a signal
 	}
 	h := t.provide(s, w.m.owner)

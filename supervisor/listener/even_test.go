@@ -2,10 +2,13 @@ package listener_test
 
 import (
 	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
@@ -181,9 +184,15 @@ func TestAdmitAndWithdraw(t *testing.T) {
 	s := servers(t, port)["go"]
 	one := r.admitted(s)
 	var mu sync.Mutex
-	first := map[string]int{} // by pid
-	requests := 0
-	seen := func(pid string) int { mu.Lock(); defer mu.Unlock(); return first[pid] }
+	answers := map[string]int{} // by pid, of connections begun since the last change
+	requests, change := 0, 0
+	changed := func() { // what was begun before doesn't count any more
+		mu.Lock()
+		defer mu.Unlock()
+		clear(answers)
+		change++
+	}
+	seen := func(pid string) int { mu.Lock(); defer mu.Unlock(); return answers[pid] }
 	stop := make(chan struct{})
 	more := make(chan struct{}, 1)
 	var wg sync.WaitGroup
@@ -195,13 +204,18 @@ func TestAdmitAndWithdraw(t *testing.T) {
 					return
 				default:
 				}
+				mu.Lock()
+				begun := change
+				mu.Unlock()
 				pid, err := get("tcp", addr)
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				mu.Lock()
-				first[pid]++
+				if begun == change {
+					answers[pid]++
+				}
 				requests++
 				mu.Unlock()
 				select {
@@ -211,7 +225,7 @@ func TestAdmitAndWithdraw(t *testing.T) {
 			}
 		})
 	}
-	pass := func(n int) { // waits for n requests that begin from now on
+	pass := func(n int) { // waits for n answers
 		mu.Lock()
 		until := requests + n
 		mu.Unlock()
@@ -238,11 +252,9 @@ func TestAdmitAndWithdraw(t *testing.T) {
 			t.Error("none though it is admitted")
 		}
 		r.Withdraw(one.id)
-		pass(10) // those on their way
-		gone := strconv.Itoa(one.cmd.Process.Pid)
-		before := seen(gone)
+		changed()
 		pass(300)
-		if n := seen(gone) - before; n > 0 {
+		if n := seen(strconv.Itoa(one.cmd.Process.Pid)); n > 0 {
 			t.Errorf("%d connections after it was withdrawn", n)
 		}
 		one.stop(syscall.SIGINT)
@@ -325,7 +337,7 @@ func TestCrashKeepsTheQueue(t *testing.T) {
 			addr := fmt.Sprintf("127.0.0.1:%d", port)
 			s := servers(t, port)["go"]
 			one, two := r.admitted(s), r.admitted(s)
-			two.cmd.Process.Signal(syscall.SIGSTOP)
+			two.freeze()
 			const n = 20
 			answers := make(chan string, n)
 			for range n {
@@ -394,16 +406,13 @@ func TestAbandoned(t *testing.T) {
 	s := servers(t, port)["go"]
 	one := r.admitted(s)
 	two := r.admitted(s)
-	two.cmd.Process.Signal(syscall.SIGSTOP)
+	two.freeze()
 	failed := make(chan error, 100)
 	n := 0
-	for ; r.Waiting(two.id) < 3; n++ {
+	for r.Waiting(two.id) < 3 {
 		go func() { _, err := get("tcp", addr); failed <- err }() // ends with its answer
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.Close()
+		n++
+		await(t, "it to be answered or to wait", func() bool { return len(failed)+r.Waiting(two.id) == n })
 	}
 	r.Withdraw(two.id)
 	two.stop(syscall.SIGKILL)
@@ -674,4 +683,20 @@ func TestEvenIsFlat(t *testing.T) {
 		t.Errorf("%+v", shares)
 	}
 	w.stop(syscall.SIGKILL)
+}
+
+// freeze stops a program, and waits until none of its threads runs any more.
+func (w *worker) freeze() {
+	w.r.t.Helper()
+	w.cmd.Process.Signal(syscall.SIGSTOP)
+	await(w.r.t, "the program to stand still", func() bool {
+		stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", w.cmd.Process.Pid))
+		for _, stat := range stats {
+			b, err := os.ReadFile(stat)
+			if i := bytes.LastIndexByte(b, ')'); err == nil && b[i+2] != 'T' {
+				return false
+			}
+		}
+		return len(stats) > 0
+	})
 }

@@ -39,13 +39,18 @@ func (t *Table) inTheWay(w *wish, k key) (v verdict, ok bool) {
 	return verdict{wait: t.changed}, true
 }
 
-// sibling tells if another worker of the app has just brought something that is
-// in conflict with an address.
+// sibling tells if something that was brought just now, and that another worker
+// of the app has, is in conflict with an address.
 func (t *Table) sibling(w *wish, k key) bool {
 	conflict := func(other key) bool { return k.covers(other) || other.covers(k) }
 	for _, h := range t.inodes {
-		if h.of.app == w.m.App && h.origin != w.m.ID && !h.of.declared && !h.settled && conflict(h.of.key) {
-			return true
+		if h.of.app != w.m.App || h.of.declared || h.settled || !conflict(h.of.key) {
+			continue
+		}
+		for id := range h.owners {
+			if id != w.m.ID {
+				return true
+			}
 		}
 	}
 	for _, c := range t.candidates {

@@ -1,5 +1,7 @@
 package listener
 
+import "time"
+
 // standing is what was said about a worker's part in the traffic.
 type standing int
 
@@ -124,6 +126,7 @@ func (t *Table) own(h *share, o *owner) {
 		return // detached while its reader was at work, or has it
 	}
 	h.owners[o.ID] = o
+	h.freed = time.Time{}
 	if o.Even {
 		h.origin = o.ID
 		t.unsettle(h)

@@ -189,7 +189,7 @@ func bindRaw(fd int, raw []byte) unix.Errno {
 
 // abandon resets what waits in a free share that nobody will take: that of a
 // worker that was withdrawn, and that of one that has crashed if a later one
-// serves meanwhile. The clients see it and may try again, instead of waiting for
+// serves meanwhile and none boots that would take it. The clients see it and may try again, instead of waiting for
 // ever. It tells if there are free shares too young to be judged.
 func (t *Table) abandon() (young bool) {
 	for _, s := range t.sockets {
@@ -204,7 +204,7 @@ func (t *Table) abandon() (young bool) {
 				young = true
 				continue
 			}
-			if h.withdrawn || s.servedAfter(h.last) {
+			if h.withdrawn || s.servedAfter(h.last) && !t.boots(s.app) {
 				t.reset(h)
 			}
 		}
@@ -219,6 +219,16 @@ func (s *socket) servedAfter(id uint64) bool {
 			if o.ID > id && o.standing == admitted {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// boots tells if an even worker of the app is not admitted yet.
+func (t *Table) boots(app string) bool {
+	for _, o := range t.owners {
+		if o.App == app && o.Even && o.standing == booting {
+			return true
 		}
 	}
 	return false

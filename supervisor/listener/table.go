@@ -188,6 +188,9 @@ func (t *Table) Detach(worker uint64) {
 			delete(h.listeners, worker)
 			t.disown(h, o)
 		}
+		if o.Even {
+			t.armSettle() // what it would have taken is judged now
+		}
 	})
 }
 
