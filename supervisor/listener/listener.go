@@ -22,6 +22,8 @@
 //   - among shares the kernel chooses only those that the attached program
 //     names (see steer.go): those of workers that are admitted, if there are
 //     any. There is always one to choose;
+//   - a call that is refused only because of what a sibling has just brought
+//     waits, at most settleTime, in its own worker's reader (later.go);
 //   - nothing about an address is normalised: what covers what is decided by
 //     the kernel's EADDRINUSE;
 //   - O_NONBLOCK of a held socket is set when a newcomer wants it and never
