@@ -86,9 +86,7 @@ func (w *worker) replace(s spec, preDrain time.Duration) *worker {
 	next := w.r.admitted(s)
 	w.r.Withdraw(w.id)
 	time.Sleep(preDrain) // it is a time, not a state
-	if n := w.r.Waiting(w.id); n > 0 {
-		w.r.t.Logf("%d connections wait after %v", n, preDrain)
-	}
+	await(w.r.t, "its queue to be empty", func() bool { return w.r.Waiting(w.id) == 0 })
 	w.stop(syscall.SIGINT)
 	return next
 }

@@ -3,6 +3,7 @@ package listener
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -187,10 +188,12 @@ func bindRaw(fd int, raw []byte) unix.Errno {
 	return errno
 }
 
-// abandon resets what waits in a free share that nobody will take: that of a
-// worker that was withdrawn, and that of one that has crashed if a later one
-// serves meanwhile and none boots that would take it. The clients see it and may try again, instead of waiting for
-// ever. It tells if there are free shares too young to be judged.
+// abandon resets what waits in a free share that nobody will take, since no
+// worker boots that would: that of a worker that was withdrawn, and that of one
+// that has crashed if a later one serves meanwhile. The clients see it and may
+// try again, instead of waiting for ever. It tells if there are free shares too
+// young to be judged; the others are judged again when a worker is admitted or
+// detached.
 func (t *Table) abandon() (young bool) {
 	for _, s := range t.sockets {
 		if len(s.shares) < 2 {
@@ -204,7 +207,7 @@ func (t *Table) abandon() (young bool) {
 				young = true
 				continue
 			}
-			if h.withdrawn || s.servedAfter(h.last) && !t.boots(s.app) {
+			if (h.withdrawn || s.servedAfter(h.last)) && !t.boots(s) {
 				t.reset(h)
 			}
 		}
@@ -224,10 +227,12 @@ func (s *socket) servedAfter(id uint64) bool {
 	return false
 }
 
-// boots tells if an even worker of the app is not admitted yet.
-func (t *Table) boots(app string) bool {
+// boots tells if an even worker of the app may still ask for a share of s, and
+// would get the one where connections wait.
+func (t *Table) boots(s *socket) bool {
 	for _, o := range t.owners {
-		if o.App == app && o.Even && o.standing == booting {
+		if o.App == s.app && o.Even && o.standing == booting &&
+			!slices.ContainsFunc(s.shares, func(h *share) bool { return h.owners[o.ID] != nil }) {
 			return true
 		}
 	}

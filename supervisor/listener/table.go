@@ -169,7 +169,8 @@ func (t *Table) startPump(p *pump, run func()) {
 // more: its reader ends, its notify descriptor is closed. What it listened on
 // stays held; its shares are free for the next even worker. Connections that
 // wait in a share of one that was withdrawn are reset settleTime later, if
-// nobody has taken it by then and others are there to be tried again.
+// nobody has taken it by then, none boots that would, and others are there to be
+// tried again.
 func (t *Table) Detach(worker uint64) {
 	t.do(func() {
 		if m := t.members[worker]; m != nil {
