@@ -119,7 +119,7 @@ func policy(s state.Spec) worker.Policy {
 		KillTimeout:   s.KillTimeout,
 		Force:         s.Reload.Force,
 		Shed:          s.Mode == state.Cluster,
-		Steered:       s.Mode == state.Cluster && s.Balance == state.Even,
+		Steered:       s.Steered(),
 		AutoRestart:   s.AutoRestart,
 		StopExitCodes: s.StopExitCodes,
 		MinUptime:     s.MinUptime,

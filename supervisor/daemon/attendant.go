@@ -245,12 +245,8 @@ func (p *attendant) watchListeners(child *process.Child) {
 // listens is the worker as the table of sockets knows it.
 func (p *attendant) listens(pid int) listener.Worker {
 	o := p.order
-	return listener.Worker{ID: o.ID, App: o.App, Slot: o.Slot, PID: pid, Even: steered(o.Spec)}
+	return listener.Worker{ID: o.ID, App: o.App, Slot: o.Slot, PID: pid, Even: o.Spec.Steered()}
 }
-
-// steered reports whether an app's workers have sockets of their own, so that one can be
-// taken out of accept.
-func steered(s state.Spec) bool { return s.Mode == state.Cluster && s.Balance == state.Even }
 
 func stageOf(err error) string {
 	if staged, ok := errors.AsType[*process.StageError](err); ok {
@@ -300,7 +296,7 @@ func (p *attendant) watch() {
 	p.askNoMore()
 	id := p.order.ID
 	p.over.Store(true)
-	if steered(p.order.Spec) {
+	if p.order.Spec.Steered() {
 		p.w.table.Lost(id)
 	}
 	wait := drainTimeout
@@ -344,7 +340,7 @@ func (p *attendant) stop(o supervisor.StopOrder) {
 		return
 	}
 	p.askNoMore()
-	if steered(p.order.Spec) && p.letAccept(o) {
+	if p.order.Spec.Steered() && p.letAccept(o) {
 		return
 	}
 	p.count(false)

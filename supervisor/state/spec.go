@@ -84,6 +84,10 @@ const (
 	Even   Balance = "even"   // a socket for each, and a worker that leaves gets none
 )
 
+// Steered reports whether each worker has sockets of its own, so that one can be taken
+// out of accept.
+func (s Spec) Steered() bool { return s.Mode == Cluster && s.Balance == Even }
+
 // Protocol is how a worker is spoken to about readiness and listeners.
 type Protocol string
 
