@@ -143,7 +143,7 @@ func (t *Table) arrive() {
 			h.armed = false
 			if s := h.of; t.inodes[h.inode] == h && h.chosen() && !s.busy {
 				h.count++
-				s.busy = !s.arrived.take(now())
+				s.busy = !s.arrived.take(time.Now())
 				changed[s] = true
 			}
 		}

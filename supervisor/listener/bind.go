@@ -122,7 +122,7 @@ func (t *Table) bound(w *wish, errno unix.Errno) unix.Errno {
 	if errno != 0 {
 		return errno
 	}
-	c = &candidate{key: w.key, addr: w.addr, inode: w.inode, tgid: w.tgid, fd: w.fd, by: w.m, own: -1, since: now()}
+	c = &candidate{key: w.key, addr: w.addr, inode: w.inode, tgid: w.tgid, fd: w.fd, by: w.m, own: -1, since: time.Now()}
 	if w.own {
 		own, err := duplicate(w.sock)
 		if err != nil {
@@ -188,7 +188,7 @@ func (t *Table) bindUnix(w *wish) verdict {
 	case w.ino != 0 && w.ino == s.ino && w.dev == s.dev:
 		return t.grant(s, w, w.addr) // or refuse, to another app
 	}
-	t.remember(&candidate{key: w.key, addr: w.addr, path: w.path, inode: w.inode, tgid: w.tgid, fd: w.fd, by: w.m, own: -1, since: now()})
+	t.remember(&candidate{key: w.key, addr: w.addr, path: w.path, inode: w.inode, tgid: w.tgid, fd: w.fd, by: w.m, own: -1, since: time.Now()})
 	return verdict{proceed: true}
 }
 

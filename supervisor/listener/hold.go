@@ -3,6 +3,7 @@ package listener
 import (
 	"maps"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,7 +25,7 @@ func (t *Table) hold(s *socket, h *share) {
 // add makes a socket that listens a share of an address.
 func (t *Table) add(s *socket, h *share) {
 	t.seq++
-	h.of, h.seq, h.listening, h.since = s, t.seq, true, now()
+	h.of, h.seq, h.listening, h.since = s, t.seq, true, time.Now()
 	h.hangups = newBucket(maxFacts, factsPerSecond)
 	h.owners = map[uint64]*owner{}
 	s.shares = append(s.shares, h)
@@ -111,7 +112,7 @@ func (t *Table) forget(c *candidate) {
 
 // tell reports a fact of a worker, unless there were too many of late.
 func (t *Table) tell(m *member, f Fact) {
-	if m.facts.take(now()) {
+	if m.facts.take(time.Now()) {
 		t.facts(f)
 	}
 }
@@ -131,7 +132,7 @@ func (t *Table) listens(h *share, m *member, pid int) {
 	if t.inodes[h.inode] != h || t.members[m.ID] != m {
 		return
 	}
-	if h.heard(m.ID, pid) && m.heard.take(now()) {
+	if h.heard(m.ID, pid) && m.heard.take(time.Now()) {
 		t.facts(Listening{Worker: m.ID, App: m.App, Addr: h.of.addr, PID: pid})
 	}
 }
@@ -146,7 +147,7 @@ func (t *Table) listenAgain(h *share, asked int) error {
 
 // unsettle has a share looked at when it is settleTime older.
 func (t *Table) unsettle(h *share) {
-	h.since, h.settled = now(), false
+	h.since, h.settled = time.Now(), false
 	if !h.of.declared {
 		t.armSettle()
 	}
@@ -176,7 +177,7 @@ func (t *Table) startSettling() {
 			t.forget(c)
 		}
 	}
-	young, at := t.abandon(), now()
+	young, at := t.abandon(), time.Now()
 	due := t.suspects(func(h *share) bool {
 		age := at.Sub(h.since)
 		young = young || !h.settled && age < settleTime

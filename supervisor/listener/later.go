@@ -28,9 +28,9 @@ func (t *Table) inTheWay(w *wish, k key) (v verdict, ok bool) {
 		return v, false
 	}
 	if w.until.IsZero() {
-		w.until = now().Add(settleTime)
+		w.until = time.Now().Add(settleTime)
 	}
-	if !now().Before(w.until) {
+	if !time.Now().Before(w.until) {
 		return v, false
 	}
 	if t.changed == nil {
@@ -54,7 +54,7 @@ func (t *Table) sibling(w *wish, k key) bool {
 		}
 	}
 	for _, c := range t.candidates {
-		if c.by.App == w.m.App && c.by != w.m && now().Sub(c.since) < settleTime && conflict(c.key) {
+		if c.by.App == w.m.App && c.by != w.m && time.Since(c.since) < settleTime && conflict(c.key) {
 			return true
 		}
 	}

@@ -151,7 +151,7 @@ func (t *Table) left(h *share, o *owner) {
 		return
 	}
 	if h.last != o.ID || h.freed.IsZero() {
-		h.freed = now()
+		h.freed = time.Now()
 	}
 	h.last, h.withdrawn = o.ID, o.told
 	if len(h.of.shares) > 1 {

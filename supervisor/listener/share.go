@@ -10,8 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func now() time.Time { return time.Now() }
-
 // free tells if no living worker has the share.
 func (h *share) free() bool {
 	for _, o := range h.owners {
@@ -203,7 +201,7 @@ func (t *Table) abandon() (young bool) {
 			if h.freed.IsZero() || !h.free() || h.chosen() {
 				continue
 			}
-			if now().Sub(h.freed) < settleTime {
+			if time.Since(h.freed) < settleTime {
 				young = true
 				continue
 			}
