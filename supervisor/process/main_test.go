@@ -153,6 +153,24 @@ func work(args []string) {
 		if args[1] == "orphan" {
 			<-c.Exited()
 		}
+	case "keeper": // has a daemon start a worker, reaps one process per byte of 0
+		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		unix.Wait4(fork(append([]string{"daemon"}, args[1:]...), nil), nil, 0, nil)
+		say("kept")
+		for {
+			if n, _ := os.Stdin.Read(make([]byte, 1)); n == 0 {
+				os.Exit(0)
+			}
+			unix.Wait4(-1, nil, 0, nil)
+			say("reaped")
+		}
+	case "quit": // says up, and exits with a code at SIGTERM
+		ch := make(chan os.Signal, 1)
+		signal.Notify(ch, unix.SIGTERM)
+		say("up")
+		<-ch
+		code, _ := strconv.Atoi(args[1])
+		os.Exit(code)
 	case "bomb": // forks for ever, the forked too, up to a bound
 		depth, _ := strconv.Atoi(args[1])
 		signal.Ignore(unix.SIGINT)
