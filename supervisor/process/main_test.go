@@ -47,11 +47,7 @@ func leaks(before []string) error {
 	if err := goleak.Find(); err != nil {
 		return err
 	}
-	for { // orphans that have ended; the tests' own children are reaped by now
-		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
-			break
-		}
-	}
+	reapOrphans()
 	if left, _ := tree(os.Getpid()); len(left) > 0 {
 		return fmt.Errorf("processes left: %v", left)
 	}
@@ -59,6 +55,15 @@ func leaks(before []string) error {
 		return fmt.Errorf("descriptors before: %q, after: %q", before, after)
 	}
 	return nil
+}
+
+// reapOrphans reaps what has ended; the tests' own children are reaped by then.
+func reapOrphans() {
+	for {
+		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+			return
+		}
+	}
 }
 
 func openFiles() []string {
