@@ -16,6 +16,13 @@
 //   - Our end of the Node channel is open as long as the Gates are: its end is 'disconnect' in the
 //     worker. The owner calls Close only when the worker is gone.
 //   - No descriptor that a worker passes to us enters our table.
+//   - A ready message is looked at, told, and only then taken out of the kernel: who returns from
+//     being told when it is on record gets it again after a crash of ours, and loses none. So does
+//     Node's channel with every message that comes in one piece of up to 16 KiB; the rest of a
+//     longer one is lost with us.
+//   - What we write to Node is whole or not there, if it is no longer than 32 KiB: so much the
+//     kernel takes in one piece (unix_stream_sendmsg, UNIX_SKB_FRAGS_SZ). A longer line that we die
+//     in is cut for good.
 package gate
 
 import (
@@ -28,6 +35,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervisor/supervisor/fault"
 	"supervisor/supervisor/notify"
 )
 
@@ -82,6 +90,7 @@ type Gates struct {
 	child   []int
 	readers []*reader
 	stream  []*reader // those of readers that end with the worker's end
+	held    map[string]int
 	said    *notified // nil without Notify
 	out     *writer   // nil without Node
 	parent  *os.File  // tableflip: open as long as the worker's predecessor is there
@@ -90,9 +99,10 @@ type Gates struct {
 
 // Open creates the channels and reads nothing yet. The caller forks with Child, and then calls
 // CloseChild and Start; a failed fork is followed by Close. facts is called by the readers, from
-// several goroutines, and must not block.
+// several goroutines. While it does not return, its channel is not read, and Quiesce waits; what
+// it was told of Ready stays in the kernel until it has.
 func Open(cfg Config, facts func(Fact)) (*Gates, Child, error) {
-	g := &Gates{worker: cfg.Worker, facts: facts}
+	g := &Gates{worker: cfg.Worker, facts: facts, held: make(map[string]int)}
 	var c Child
 	var err error
 	if cfg.FD {
@@ -127,28 +137,42 @@ func (g *Gates) openFD(c *Child) error {
 	unix.FcntlInt(uintptr(p[1]), unix.F_SETPIPE_SZ, readyPipeSize) // a smaller pipe is a wish
 	g.child = append(g.child, p[1])
 	c.number = append(c.number, "READY_FD")
-	// Only our end: the worker's stays blocking, as programs expect of a pipe.
-	file, err := nonblocking(p[0], "READY_FD")
+	return g.readFD(p[0])
+}
+
+// readFD takes our end of READY_FD over. Only that becomes non-blocking: the worker's stays
+// blocking, as programs expect of a pipe.
+func (g *Gates) readFD(fd int) error {
+	file, err := nonblocking(fd, "READY_FD")
 	if err != nil {
 		return err
 	}
+	g.held[SuffixFD] = fd
 	l := &readyPipe{g: g, bad: reporter{g: g, channel: ReadyFD}, line: readyLine{max: MaxReadyLine}}
 	return g.addStream(file, l.step, readyPerWindow, &l.bad)
 }
 
 func (g *Gates) openNotify(c *Child, allow func(int32, uint32) bool) error {
 	if allow == nil {
-		return errors.New("cannot open NOTIFY_SOCKET: nobody checks who speaks on it")
+		return errUnchecked
 	}
 	socket, err := notify.Listen(fmt.Sprintf("supervisor/%d/", g.worker))
 	if err != nil {
 		return err
 	}
-	g.closers = append(g.closers, socket.Close)
-	g.said = &notified{g: g, socket: socket, allow: allow, bad: reporter{g: g, channel: NotifySocket}}
 	c.fixed = append(c.fixed, "NOTIFY_SOCKET="+socket.Addr())
-	g.readers = append(g.readers, newReader(g.said.receive, socket.SetDeadline, datagramsPerWindow, &g.said.bad))
+	g.readNotify(socket, allow)
 	return nil
+}
+
+var errUnchecked = errors.New("cannot open NOTIFY_SOCKET: nobody checks who speaks on it")
+
+// readNotify takes the socket over.
+func (g *Gates) readNotify(socket *notify.Receiver, allow func(int32, uint32) bool) {
+	g.closers = append(g.closers, socket.Close)
+	g.held[SuffixNotify] = socket.FD()
+	g.said = &notified{g: g, socket: socket, allow: allow, bad: reporter{g: g, channel: NotifySocket}}
+	g.readers = append(g.readers, newReader(g.said.receive, socket.SetDeadline, datagramsPerWindow, &g.said.bad))
 }
 
 func (g *Gates) openNode(c *Child) error {
@@ -160,7 +184,12 @@ func (g *Gates) openNode(c *Child) error {
 	c.number = append(c.number, "NODE_CHANNEL_FD")
 	// Always said: an inherited "advanced" would change the framing.
 	c.fixed = append(c.fixed, "NODE_CHANNEL_SERIALIZATION_MODE=json")
-	file, err := nonblocking(p[0], "NODE_CHANNEL_FD")
+	return g.readNode(p[0], false)
+}
+
+// readNode takes our end of the Node channel over; torn: another has read of it.
+func (g *Gates) readNode(fd int, torn bool) error {
+	file, err := nonblocking(fd, "NODE_CHANNEL_FD")
 	if err != nil {
 		return err
 	}
@@ -168,7 +197,8 @@ func (g *Gates) openNode(c *Child) error {
 		file.Close()
 		return err
 	}
-	n := &nodeChannel{g: g, bad: reporter{g: g, channel: NodeIPC}, ack: g.out.ack, split: splitter{max: MaxLine}}
+	n := &nodeChannel{g: g, bad: reporter{g: g, channel: NodeIPC}, ack: g.out.ack, split: splitter{max: MaxLine}, torn: torn}
+	g.held[SuffixNode] = fd
 	return g.addStream(file, n.step, nodePerWindow, &n.bad)
 }
 
@@ -231,6 +261,7 @@ func (g *Gates) Quiesce() {
 	}
 	if g.out != nil {
 		g.out.join()
+		g.out.answer()
 	}
 }
 
@@ -275,12 +306,14 @@ func (g *Gates) Close() {
 	for _, c := range g.closers {
 		c()
 	}
-	g.closers = nil
+	g.closers, g.held = nil, nil
 }
 
 // open reports Ready, the first time.
 func (g *Gates) open(via Channel) {
 	if g.isReady.CompareAndSwap(false, true) {
+		fault.Point("gate.seen")
 		g.facts(Ready{Worker: g.worker, Via: via})
+		fault.Point("gate.told")
 	}
 }

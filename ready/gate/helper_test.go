@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 	if message := os.Getenv(playReady); message != "" {
 		os.Exit(readyProgram(message))
 	}
+	if held := os.Getenv(playDaemon); held != "" {
+		os.Exit(daemonProgram(held))
+	}
 	goleak.VerifyTestMain(m)
 }
 

@@ -34,6 +34,7 @@ type nodeChannel struct {
 	bad   reporter
 	ack   func() bool // answers a handle; false when too many answers wait
 	split splitter
+	torn  bool   // the next line may be the rest of one that our predecessor has begun to read
 	buf   []byte // nodeBuffer while there is much to read, else nil
 	small [smallBuffer]byte
 
@@ -62,6 +63,7 @@ func (n *nodeChannel) step(fd int) (int, error) {
 		}
 		cost += lineCost + parseCost*len(line)
 		n.line(line, now)
+		n.torn = false
 	})
 	consume(fd, seen)
 	return cost, nil
@@ -125,6 +127,12 @@ func (n *nodeChannel) line(line []byte, now time.Time) {
 	case frameUser:
 		n.pass(f, now)
 	case frameGarbage:
+		n.garbage()
+	}
+}
+
+func (n *nodeChannel) garbage() {
+	if !n.torn {
 		n.bad.say("garbage", "not a JSON line")
 	}
 }
@@ -149,7 +157,7 @@ func (n *nodeChannel) pass(f frame, now time.Time) {
 	n.passed++
 	n.size += len(f.inner)
 	if !json.Valid(f.inner) {
-		n.bad.say("garbage", "not a JSON line")
+		n.garbage()
 		return
 	}
 	n.g.facts(Message{Worker: n.g.worker, JSON: bytes.Clone(f.inner), Dropped: n.dropped})

@@ -28,22 +28,24 @@ type notified struct {
 }
 
 func (n *notified) receive() (int, error) {
-	d, err := n.socket.Receive()
+	d, err := n.socket.Peek()
 	if err != nil {
 		return 0, err
 	}
 	n.heard(d)
+	n.socket.Discard()
 	return 1, nil
 }
 
 // sweep deals with what is there. The reader must be at rest.
 func (n *notified) sweep() {
 	for range maxSwept {
-		d, err := n.socket.Pending()
+		d, err := n.socket.PeekPending()
 		if err != nil {
 			return
 		}
 		n.heard(d)
+		n.socket.Discard()
 	}
 }
 

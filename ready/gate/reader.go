@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
 
 // window is the time in which a channel may use its budget; then its reader pauses until the
@@ -59,6 +61,7 @@ func (r *reader) run(stop, done chan struct{}) {
 			r.over = true
 			return
 		}
+		fault.Point("gate.consumed")
 		pause := r.budget.spend(cost, time.Now())
 		if pause == 0 {
 			continue
@@ -120,6 +123,51 @@ func (r *reporter) say(kind, format string, args ...any) {
 	}
 	r.said = append(r.said, kind)
 	r.g.facts(Bad{Worker: r.g.worker, Channel: r.channel, Why: fmt.Sprintf(format, args...)})
+}
+
+// readPipe hands what is in a pipe to heard, up to a buffer full, and then takes it out.
+func readPipe(fd int, buf []byte, heard func(p []byte)) (int, error) {
+	n, err := peekPipe(fd, buf)
+	if err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOMEM {
+		return drainPipe(fd, buf, heard) // to hear it at all is more than to hear it twice
+	}
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	heard(buf[:n])
+	for rest := n; rest > 0; {
+		k, err := readSome(unix.Read(fd, buf[:rest]))
+		if err != nil {
+			break // it was there, so it can't be
+		}
+		rest -= k
+	}
+	return n, nil
+}
+
+// drainPipe takes out first what it hands to heard.
+func drainPipe(fd int, buf []byte, heard func(p []byte)) (int, error) {
+	n, err := readSome(unix.Read(fd, buf))
+	if err == nil && n > 0 {
+		heard(buf[:n])
+	}
+	return n, err
+}
+
+// peekPipe reads what is in a pipe and leaves it there: tee(2) copies it into one of our own.
+func peekPipe(fd int, buf []byte) (int, error) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return 0, err
+	}
+	defer unix.Close(p[0])
+	defer unix.Close(p[1])
+	copied, err := unix.Tee(fd, p[1], len(buf), unix.SPLICE_F_NONBLOCK)
+	n, err := readSome(int(copied), err)
+	if err != nil || n == 0 {
+		return 0, err
+	}
+	return readSome(unix.Read(p[0], buf[:n]))
 }
 
 // readSome is read(2) with EINTR and the end of a channel settled: 0 bytes, and the reset that a

@@ -1,10 +1,6 @@
 package gate
 
-import (
-	"bytes"
-
-	"golang.org/x/sys/unix"
-)
+import "bytes"
 
 const (
 	// MaxReadyLine is the longest line on READY_FD that opens the gate, in bytes. A program that
@@ -24,18 +20,22 @@ type readyPipe struct {
 }
 
 func (p *readyPipe) step(fd int) (int, error) {
-	n, err := readSome(unix.Read(fd, p.buf[:]))
-	if err != nil || n == 0 {
-		return 0, err
+	if p.g.isReady.Load() {
+		return drainPipe(fd, p.buf[:], p.heard)
 	}
-	opened, long := p.line.feed(p.buf[:n])
+	return readPipe(fd, p.buf[:], p.heard)
+}
+
+// heard takes the next bytes. Parts of a line may be taken out of the pipe before its end
+// comes: whoever follows us finds that, and doesn't need the rest.
+func (p *readyPipe) heard(b []byte) {
+	opened, long := p.line.feed(b)
 	if long {
 		p.bad.say("long", "a line of more than %d bytes, which is not a ready message", MaxReadyLine)
 	}
 	if opened {
 		p.g.open(ReadyFD)
 	}
-	return n, nil
 }
 
 // readyLine looks for the first line of at most max bytes. What is in it doesn't

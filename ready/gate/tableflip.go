@@ -33,20 +33,14 @@ func (g *Gates) openTableflip(c *Child, t Tableflip) error {
 		return fmt.Errorf("cannot open tableflip's ready pipe: %w", err)
 	}
 	g.child = append(g.child, said[1])
-	file, err := nonblocking(said[0], "tableflip's ready pipe")
-	if err != nil {
-		return err
-	}
-	p := &flipPipe{g: g, bad: reporter{g: g, channel: TableflipPipe}}
-	if err := g.addStream(file, p.step, flipPerWindow, &p.bad); err != nil {
+	if err := g.readFlip(said[0]); err != nil {
 		return err
 	}
 	if err := unix.Pipe2(names[:], unix.O_CLOEXEC); err != nil {
 		return fmt.Errorf("cannot open tableflip's names pipe: %w", err)
 	}
 	g.child = append(g.child, names[0])
-	// Ours alone: the worker's end stays blocking. And no worker of ours can block us.
-	if g.parent, err = nonblocking(names[1], "tableflip's names pipe"); err != nil {
+	if err := g.keepNames(names[1]); err != nil {
 		return err
 	}
 	files := aliases(t.Listeners)
@@ -59,6 +53,26 @@ func (g *Gates) openTableflip(c *Child, t Tableflip) error {
 		c.Files = append(c.Files, f.fd)
 	}
 	return nil
+}
+
+// readFlip takes our end of the ready pipe over.
+func (g *Gates) readFlip(fd int) error {
+	file, err := nonblocking(fd, "tableflip's ready pipe")
+	if err != nil {
+		return err
+	}
+	g.held[SuffixFlip] = fd
+	p := &flipPipe{g: g, bad: reporter{g: g, channel: TableflipPipe}}
+	return g.addStream(file, p.step, flipPerWindow, &p.bad)
+}
+
+// keepNames takes our end of the names pipe over. Ours alone is non-blocking: the worker's end
+// stays as it is, and no worker of ours can block us.
+func (g *Gates) keepNames(fd int) (err error) {
+	if g.parent, err = nonblocking(fd, "tableflip's names pipe"); err == nil {
+		g.held[SuffixFlipNames] = fd
+	}
+	return err
 }
 
 // rawWrite is one write(2), which takes everything or says so.
@@ -75,10 +89,12 @@ func rawWrite(f *os.File, b []byte) (n int, err error) {
 
 // Alone tells a tableflip worker that its predecessor is gone: its WaitForParent returns, and an
 // Upgrade of its own is not refused any more. It may be called again, and for other workers.
+// Whoever keeps our end of the names pipe too (Held) gives it up first.
 func (g *Gates) Alone() {
 	if g.parent != nil {
 		g.parent.Close()
 		g.parent = nil
+		delete(g.held, SuffixFlipNames)
 	}
 }
 
@@ -89,15 +105,12 @@ type flipPipe struct {
 	buf [64]byte
 }
 
-func (p *flipPipe) step(fd int) (int, error) {
-	n, err := readSome(unix.Read(fd, p.buf[:]))
-	if err != nil || n == 0 {
-		return 0, err
-	}
-	if p.buf[0] == tableflipReady {
+func (p *flipPipe) step(fd int) (int, error) { return readPipe(fd, p.buf[:], p.heard) }
+
+func (p *flipPipe) heard(b []byte) {
+	if b[0] == tableflipReady {
 		p.g.open(TableflipPipe)
 	} else {
-		p.bad.say("garbage", "byte %d instead of %d", p.buf[0], tableflipReady)
+		p.bad.say("garbage", "byte %d instead of %d", b[0], tableflipReady)
 	}
-	return n, nil
 }

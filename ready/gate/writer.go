@@ -125,6 +125,26 @@ func (w *writer) ack() bool {
 	}
 }
 
+// answer sends the answers that wait, as far as the socket has room: a successor knows of none.
+// The goroutine must be at rest.
+func (w *writer) answer() {
+	for w.current == nil {
+		select {
+		case <-w.acks:
+		default:
+			return
+		}
+		var err error
+		w.raw.Control(func(fd uintptr) {
+			err = unix.Sendmsg(int(fd), []byte(ackLine), nil, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
+		})
+		if err == unix.EAGAIN || err == unix.EINTR {
+			w.ack()
+			return
+		}
+	}
+}
+
 // start runs the goroutine, which ends by halt.
 func (w *writer) start() {
 	if w.stop != nil {

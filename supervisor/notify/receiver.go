@@ -30,6 +30,7 @@ type Datagram struct {
 // Receiver is one abstract AF_UNIX datagram socket. One goroutine may receive at a time.
 type Receiver struct {
 	addr string
+	fd   int
 	file *os.File // keeps the descriptor, and its place in the poller
 	raw  syscall.RawConn
 	buf  []byte // allocated by the first datagram: most sockets never get one
@@ -55,7 +56,30 @@ func Listen(prefix string) (*Receiver, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("cannot bind the notify socket %s: %w", addr, err)
 	}
-	r := &Receiver{addr: addr, file: os.NewFile(uintptr(fd), addr)}
+	return newReceiver(fd, addr)
+}
+
+// Adopt takes over the descriptor of a socket that Listen has made in a process that
+// is no more. On an error it is closed.
+func Adopt(fd int) (*Receiver, error) {
+	name, err := unix.Getsockname(fd)
+	if err == nil {
+		err = unix.SetNonblock(fd, true)
+	}
+	address, ok := name.(*unix.SockaddrUnix)
+	if err == nil && !ok {
+		err = unix.EAFNOSUPPORT
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("cannot take over a notify socket: %w", err)
+	}
+	return newReceiver(fd, address.Name)
+}
+
+// newReceiver takes a bound, non-blocking socket over.
+func newReceiver(fd int, addr string) (r *Receiver, err error) {
+	r = &Receiver{addr: addr, fd: fd, file: os.NewFile(uintptr(fd), addr)}
 	// Room for the credentials and nothing else. The kernel writes them first and drops the
 	// descriptors that find no room, so nobody can put one into our table.
 	r.oob = make([]byte, unix.CmsgSpace(unix.SizeofUcred))
@@ -69,17 +93,26 @@ func Listen(prefix string) (*Receiver, error) {
 // Addr is what goes into NOTIFY_SOCKET: "@" and the abstract name.
 func (r *Receiver) Addr() string { return r.addr }
 
-// SetDeadline bounds Receive as in net.Conn: a time that has passed ends one that waits, with
+// FD is the socket's descriptor. It stays the Receiver's.
+func (r *Receiver) FD() int { return r.fd }
+
+// SetDeadline bounds Receive and Peek as in net.Conn: a time that has passed ends one that waits, with
 // os.ErrDeadlineExceeded, and the zero time lets it wait for ever again.
 func (r *Receiver) SetDeadline(t time.Time) error { return r.file.SetReadDeadline(t) }
 
 // Receive waits for one datagram. Errors are os.ErrDeadlineExceeded, os.ErrClosed, or the
 // socket's own.
-func (r *Receiver) Receive() (Datagram, error) {
+func (r *Receiver) Receive() (Datagram, error) { return r.await(0) }
+
+// Peek is Receive that leaves the datagram, and the descriptors that came with it, in the
+// socket; Discard takes it out. Who dies in between leaves it to whoever has the socket then.
+func (r *Receiver) Peek() (Datagram, error) { return r.await(unix.MSG_PEEK) }
+
+func (r *Receiver) await(flags int) (Datagram, error) {
 	var d Datagram
 	var err error
 	if werr := r.raw.Read(func(fd uintptr) bool {
-		d, err = r.receive(int(fd))
+		d, err = r.receive(int(fd), flags)
 		return err != unix.EAGAIN
 	}); werr != nil {
 		return Datagram{}, werr
@@ -89,10 +122,26 @@ func (r *Receiver) Receive() (Datagram, error) {
 
 // Pending takes a datagram that is there already, whatever the deadline; io.EOF when there is
 // none.
-func (r *Receiver) Pending() (Datagram, error) {
+func (r *Receiver) Pending() (Datagram, error) { return r.pending(0) }
+
+// PeekPending is Pending that leaves the datagram in the socket, as Peek does.
+func (r *Receiver) PeekPending() (Datagram, error) { return r.pending(unix.MSG_PEEK) }
+
+// Discard takes the datagram that is first out of the socket, and closes what came with it.
+func (r *Receiver) Discard() {
+	r.raw.Control(func(fd uintptr) {
+		for {
+			if _, _, err := unix.Recvfrom(int(fd), nil, unix.MSG_DONTWAIT); err != unix.EINTR {
+				return
+			}
+		}
+	})
+}
+
+func (r *Receiver) pending(flags int) (Datagram, error) {
 	var d Datagram
 	var err error
-	if cerr := r.raw.Control(func(fd uintptr) { d, err = r.receive(int(fd)) }); cerr != nil {
+	if cerr := r.raw.Control(func(fd uintptr) { d, err = r.receive(int(fd), flags) }); cerr != nil {
 		return Datagram{}, cerr
 	}
 	if err == unix.EAGAIN {
@@ -101,7 +150,7 @@ func (r *Receiver) Pending() (Datagram, error) {
 	return d, err
 }
 
-func (r *Receiver) receive(fd int) (Datagram, error) {
+func (r *Receiver) receive(fd, flags int) (Datagram, error) {
 	if r.buf == nil {
 		var one [1]byte
 		if _, _, err := unix.Recvfrom(fd, one[:], unix.MSG_PEEK|unix.MSG_DONTWAIT); err != nil && err != unix.EINTR {
@@ -110,14 +159,14 @@ func (r *Receiver) receive(fd int) (Datagram, error) {
 		r.buf = make([]byte, MaxDatagram)
 	}
 	for {
-		n, oobn, flags, _, err := unix.Recvmsg(fd, r.buf, r.oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
+		n, oobn, got, _, err := unix.Recvmsg(fd, r.buf, r.oob, flags|unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
 			return Datagram{}, err
 		}
-		d := Datagram{Data: r.buf[:n], Long: flags&unix.MSG_TRUNC != 0}
+		d := Datagram{Data: r.buf[:n], Long: got&unix.MSG_TRUNC != 0}
 		readControl(r.oob[:oobn], &d)
 		return d, nil
 	}

@@ -109,6 +109,56 @@ func TestDescriptorsNeverArrive(t *testing.T) {
 	unix.Close(p[0])
 }
 
+// A datagram that is only looked at stays, with what came with it, also for another process
+// that has the socket then.
+func TestPeekLeavesIt(t *testing.T) {
+	r, s := receiver(t)
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range []Message{{Ready: true}, {Stopping: true}} {
+		if err := s.Send(t.Context(), m, p[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unix.Close(p[1])
+	before := countFDs(t)
+	dup, err := unix.FcntlInt(uintptr(r.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next, err := Adopt(dup)
+	if err != nil || next.Addr() != r.Addr() {
+		t.Fatalf("adopted %v, %v; want %s", next, err, r.Addr())
+	}
+	next.SetDeadline(time.Now().Add(guard))
+	for _, peek := range []func() (Datagram, error){r.Peek, r.PeekPending, next.Peek, next.PeekPending} {
+		d, err := peek()
+		if err != nil || string(d.Data) != "READY=1" || int(d.PID) != os.Getpid() || int(d.UID) != os.Getuid() {
+			t.Fatalf("seen %+v (%q), %v", d, d.Data, err)
+		}
+	}
+	next.Discard()
+	if d, err := next.Receive(); err != nil || string(d.Data) != "STOPPING=1" {
+		t.Fatalf("received %q, %v", d.Data, err)
+	}
+	next.Discard() // of nothing
+	if _, err := r.PeekPending(); err != io.EOF {
+		t.Fatalf("PeekPending on an empty socket: %v", err)
+	}
+	next.Close()
+	if n := countFDs(t); n != before {
+		t.Errorf("%d descriptors, %d before", n, before)
+	}
+	if n, err := unix.Read(p[0], make([]byte, 1)); n != 0 || err != nil {
+		t.Errorf("read = %d, %v; want the end of the pipe", n, err)
+	}
+	if _, err := Adopt(p[0]); err == nil { // which closes it
+		t.Error("adopted a pipe")
+	}
+}
+
 func TestLongDatagram(t *testing.T) {
 	r, _ := receiver(t)
 	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: r.Addr(), Net: "unixgram"})

@@ -3,8 +3,9 @@
 //
 // Invariants:
 //
-//   - a Prober is one goroutine, one connection or command at a time; when Stop has
-//     returned, or the good answer was told, nothing of it is left;
+//   - a Prober asks one question at a time, by one connection or command; when Stop has
+//     returned, or the good answer was told, nothing of it is left, and when Quiesce has,
+//     no question is open and nothing is told;
 //   - every question is asked on a connection of its own, through no proxy, and a
 //     redirect is an answer, not another question;
 //   - it decides nothing: what an answer is good for is its owner's business;
@@ -66,12 +67,19 @@ type Prober struct {
 	cancel context.CancelFunc
 	over   chan struct{}
 	stop   sync.Once
+	turns  chan turn
+}
+
+// turn is a call of Quiesce or Resume; done is closed when it is so.
+type turn struct {
+	quiet bool
+	done  chan struct{}
 }
 
 // New checks what can be checked before the worker runs. The error says what is
 // wrong with the target: a variable that is not in Env, not an address.
 func New(c Config) (*Prober, error) {
-	p := &Prober{config: c, over: make(chan struct{})}
+	p := &Prober{config: c, over: make(chan struct{}), turns: make(chan turn)}
 	if c.Kind == Exec {
 		return p, p.command()
 	}
@@ -163,6 +171,22 @@ func (p *Prober) Stop() {
 	<-p.over
 }
 
+// Quiesce breaks off an open question and returns when nothing of the Prober is at work;
+// nothing is told until Resume. Both are for whoever may Stop, after Start.
+func (p *Prober) Quiesce() { p.take(true) }
+
+// Resume goes on asking, at once. What is left of Config.Within has run on.
+func (p *Prober) Resume() { p.take(false) }
+
+func (p *Prober) take(quiet bool) {
+	t := turn{quiet, make(chan struct{})}
+	select {
+	case p.turns <- t:
+		<-t.done
+	case <-p.over:
+	}
+}
+
 func (p *Prober) run(ctx context.Context) {
 	defer close(p.over)
 	defer p.stop.Do(p.cancel)
@@ -177,9 +201,18 @@ func (p *Prober) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case t := <-p.turns:
+			p.rest(ctx, t)
+			timer.Reset(0)
+			continue
 		case <-timer.C:
 		}
-		err := p.once(ctx)
+		broken, err := p.answer(ctx)
+		if broken != nil {
+			p.rest(ctx, *broken)
+			timer.Reset(0)
+			continue
+		}
 		if ctx.Err() != nil && err != nil {
 			return
 		}
@@ -192,6 +225,42 @@ func (p *Prober) run(ctx context.Context) {
 		before = err.Error()
 		timer.Reset(pause)
 		pause = min(2*pause, p.config.Interval)
+	}
+}
+
+// rest waits for Resume, from Quiesce on, or for ctx's end.
+func (p *Prober) rest(ctx context.Context, t turn) {
+	for {
+		close(t.done)
+		if !t.quiet {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case t = <-p.turns:
+		}
+	}
+}
+
+// answer asks one question; broken is the Quiesce that came before the answer.
+func (p *Prober) answer(ctx context.Context) (broken *turn, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answered := make(chan error, 1)
+	go func() { answered <- p.once(ctx) }() // ends with the question, which ends with ctx
+	for {
+		select {
+		case err := <-answered:
+			return nil, err
+		case t := <-p.turns:
+			if t.quiet {
+				cancel()
+				<-answered
+				return &t, nil
+			}
+			close(t.done)
+		}
 	}
 }
 

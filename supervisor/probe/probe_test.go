@@ -295,3 +295,67 @@ func FuzzNew(f *testing.F) {
 		}
 	})
 }
+
+// TestQuiesce: an open question is broken off, nothing is asked or told, and then it goes on.
+func TestQuiesce(t *testing.T) {
+	asked, broken := make(chan bool), make(chan bool, 9)
+	var good atomic.Bool
+	told := make(chan error, 9)
+	p, err := New(Config{Kind: Exec, Target: "x", Interval: time.Millisecond, Timeout: guard,
+		Run: func(ctx context.Context, argv []string) error {
+			if good.Load() {
+				return nil
+			}
+			asked <- true
+			<-ctx.Done()
+			broken <- true
+			return ctx.Err()
+		},
+		Tell: func(err error) { told <- err },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Start()
+	defer p.Stop()
+	for range 3 {
+		<-asked
+		p.Resume() // of one that is at work: nothing
+		p.Quiesce()
+		p.Quiesce()
+		select {
+		case <-broken:
+		default:
+			t.Fatal("the question is open")
+		}
+		select {
+		case <-asked:
+			t.Fatal("it asks")
+		case err := <-told:
+			t.Fatalf("told %v", err)
+		default:
+		}
+		p.Resume()
+	}
+	<-asked
+	p.Quiesce()
+	good.Store(true)
+	p.Resume()
+	if err := <-told; err != nil {
+		t.Errorf("told %v", err)
+	}
+	<-p.over
+	p.Quiesce() // of one that is over
+	p.Resume()
+}
+
+func TestStopOfAQuietOne(t *testing.T) {
+	p, err := New(Config{Kind: TCP, Target: "127.0.0.1:1", Interval: time.Millisecond, Timeout: guard, Tell: func(error) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Start()
+	p.Quiesce()
+	p.Stop()
+	p.Resume()
+}

@@ -1,14 +1,20 @@
 package process
 
 import (
+	"cmp"
 	"errors"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
 
-// Child is one worker of ours, from the fork of its shim to its empty group.
+// Child is one worker of ours, from the fork of its shim, or its adoption, to its
+// empty group.
 //
 // Until Go has returned, one goroutine at a time may use it. Afterwards every
 // method may be called from anywhere: a goroutine of the child's own does the
@@ -17,9 +23,10 @@ type Child struct {
 	pid       int
 	startTime uint64
 	pidfd     int
-	pidFile   *os.File // pidfd in Go's poller
+	pidFile   *os.File // pidfd in Go's poller; nil: adopted, and reaped before
 	filterErr error
 	deserted  func() bool // Spec's
+	adopted   *Adoption   // nil: we have started it
 
 	// Until Go or Abort.
 	spec   Spec
@@ -29,24 +36,27 @@ type Child struct {
 	requests chan func()
 	exit     chan Exit
 	gone     chan struct{}
-	ended    chan struct{}
+	over     chan struct{} // closed when the goroutine has ended
 
 	// The goroutine's own.
 	exited   bool
 	killing  bool
 	quiet    bool
+	held     bool                  // Release is awaited
+	patience bool                  // a look for the exit status has been put off
 	empty    int                   // scans in a row that found nobody
-	stopped  map[identity]struct{} // who got the stop signal
+	stopped  map[Identity]struct{} // who got the stop signal
 	rest     []Process             // members to wait for, the watched one first
 	watching *os.File              // pidfd that is waited for; nil: none
 	watched  chan error            // the watcher's result
 	retry    <-chan time.Time      // after a scan that failed for want of descriptors
 }
 
-// identity is a process for as long as the machine is up.
-type identity struct {
-	pid       int
-	startTime uint64
+// Identity is a process for as long as the machine is up. StartTime is in clock
+// ticks since boot (StartTime).
+type Identity struct {
+	PID       int
+	StartTime uint64
 }
 
 // Exit is the end of a worker's main process. It is a zombie until the group
@@ -70,8 +80,9 @@ func (c *Child) PID() int { return c.pid }
 // StartTime is the main process's, in clock ticks since boot (StartTime).
 func (c *Child) StartTime() uint64 { return c.startTime }
 
-// PidFD is the main process's pidfd, non-blocking and close-on-exec. It stays
-// the child's, and is closed when the group is empty: duplicate it to keep it.
+// PidFD is the main process's pidfd, non-blocking and close-on-exec; -1 for an
+// adopted one of which nobody has kept any. It stays the child's, and is closed
+// when the group is empty, or at Release: duplicate it to keep it.
 func (c *Child) PidFD() int { return c.pidfd }
 
 // FilterErr is why the filter that was asked for could not be installed; nil
@@ -91,24 +102,55 @@ func (c *Child) TakeNotifyFD() int {
 func (c *Child) Exited() <-chan Exit { return c.exit }
 
 // Gone is closed after that, when the group is empty and the main process
-// reaped: nothing of the worker is left.
+// reaped: nothing of the worker is left. One that is held (Spec.HoldZombie) is
+// still a zombie then.
 func (c *Child) Gone() <-chan struct{} { return c.gone }
+
+// Release lets a held child reap its main process and close the pidfd, once it is
+// gone: its end is on record. It returns at once; between Quiesce and Resume it
+// waits for Resume. It may be called before Gone, and for a child that is not held.
+// One that is held and never released keeps a goroutine, a zombie and a descriptor.
+func (c *Child) Release() { c.do(func() { c.held = false }) }
+
+// Signalled lists who has had the stop signal, by pid: those of Adoption, and whom
+// Stop has reached. It may be called at any time after Go.
+func (c *Child) Signalled() []Identity {
+	var list []Identity
+	collect := func() { list = slices.Collect(maps.Keys(c.stopped)) }
+	if !c.do(collect) {
+		collect() // the goroutine is no more, or never was
+	}
+	slices.SortFunc(list, func(a, b Identity) int { return cmp.Compare(a.PID, b.PID) })
+	return list
+}
 
 // run begins the child's life as a worker.
 func (c *Child) run() {
 	c.requests = make(chan func())
 	c.exit = make(chan Exit, 1)
 	c.gone = make(chan struct{})
+	c.over = make(chan struct{})
 	c.watched = make(chan error, 1)
-	c.stopped = make(map[identity]struct{})
-	c.pidFile.SetReadDeadline(time.Time{})
-	c.watch(c.pidFile)
-	go c.own() // ends with the group
+	go c.own() // ends with the group, or with Release
 }
 
 // own is the goroutine that owns the state.
 func (c *Child) own() {
-	for {
+	defer close(c.over)
+	c.watchMain()
+	for told := false; ; {
+		if c.exited && c.watching == nil && c.retry == nil && !c.quiet {
+			if !c.held {
+				c.reap()
+			}
+			if !told {
+				told = true
+				close(c.gone)
+			}
+			if !c.held {
+				return
+			}
+		}
 		select {
 		case f := <-c.requests:
 			f()
@@ -118,15 +160,10 @@ func (c *Child) own() {
 			c.retry = nil
 			c.advance()
 		}
-		if c.exited && c.watching == nil && c.retry == nil && !c.quiet {
-			c.reap()
-			close(c.gone)
-			return
-		}
 	}
 }
 
-// do runs f in the owning goroutine; false if the worker is gone, or never was.
+// do runs f in the owning goroutine; false if that has ended, or never began.
 func (c *Child) do(f func()) bool {
 	if c.requests == nil {
 		return false
@@ -136,7 +173,7 @@ func (c *Child) do(f func()) bool {
 	case c.requests <- func() { f(); close(done) }:
 		<-done
 		return true
-	case <-c.gone:
+	case <-c.over:
 		return false
 	}
 }
@@ -148,6 +185,16 @@ func (c *Child) watch(f *os.File) {
 	go func() { c.watched <- awaitReadable(f) }()
 }
 
+// watchMain waits for the main process's end.
+func (c *Child) watchMain() {
+	if c.pidFile == nil { // adopted too late for that
+		c.advance()
+		return
+	}
+	c.pidFile.SetReadDeadline(time.Time{})
+	c.watch(c.pidFile)
+}
+
 // advance goes on after the watched process has ended, or a scan is due: it
 // takes the next process to wait for. None is left when it watches nothing and
 // no retry is armed.
@@ -157,14 +204,17 @@ func (c *Child) advance() {
 	}
 	c.watching = nil
 	if !c.exited {
-		status, err := waitExit(c.pidfd, false)
-		if errors.Is(err, unix.EAGAIN) {
-			c.watch(c.pidFile)
+		status, err := c.status()
+		switch {
+		case errors.Is(err, unix.EAGAIN):
+			c.watchMain()
 			return
-		}
-		if err != nil {
+		case err != nil && c.putOff():
+			return
+		case err != nil:
 			status = Status{Unknown: true}
 		}
+		fault.Point("exit.seen")
 		c.exited = true
 		members, err := c.members()
 		c.exit <- Exit{Status: status, Left: len(members)}
@@ -182,7 +232,7 @@ func (c *Child) members() ([]Process, error) {
 	if c.exited && c.deserted != nil && c.deserted() {
 		return nil, nil
 	}
-	list, err := group(c.pid)
+	list, err := c.group()
 	for i, p := range list {
 		if p.PID == c.pid {
 			return append(list[:i:i], list[i+1:]...), err
@@ -204,7 +254,7 @@ func (c *Child) found(members []Process, err error) {
 		}
 		c.empty = 0
 		if c.killing {
-			unix.Kill(-c.pid, unix.SIGKILL)
+			c.killGroup(members)
 		}
 		c.rest = members
 		if c.watchNext() {

@@ -47,11 +47,7 @@ func leaks(before []string) error {
 	if err := goleak.Find(); err != nil {
 		return err
 	}
-	for { // orphans that have ended; the tests' own children are reaped by now
-		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
-			break
-		}
-	}
+	reapOrphans()
 	if left, _ := tree(os.Getpid()); len(left) > 0 {
 		return fmt.Errorf("processes left: %v", left)
 	}
@@ -59,6 +55,15 @@ func leaks(before []string) error {
 		return fmt.Errorf("descriptors before: %q, after: %q", before, after)
 	}
 	return nil
+}
+
+// reapOrphans reaps what has ended; the tests' own children are reaped by then.
+func reapOrphans() {
+	for {
+		if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); pid <= 0 || err != nil {
+			return
+		}
+	}
 }
 
 func openFiles() []string {
@@ -153,6 +158,24 @@ func work(args []string) {
 		if args[1] == "orphan" {
 			<-c.Exited()
 		}
+	case "keeper": // has a daemon start a worker, reaps one process per byte of 0
+		unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		unix.Wait4(fork(append([]string{"daemon"}, args[1:]...), nil), nil, 0, nil)
+		say("kept")
+		for {
+			if n, _ := os.Stdin.Read(make([]byte, 1)); n == 0 {
+				os.Exit(0)
+			}
+			unix.Wait4(-1, nil, 0, nil)
+			say("reaped")
+		}
+	case "quit": // says up, and exits with a code at SIGTERM
+		ch := make(chan os.Signal, 1)
+		signal.Notify(ch, unix.SIGTERM)
+		say("up")
+		<-ch
+		code, _ := strconv.Atoi(args[1])
+		os.Exit(code)
 	case "bomb": // forks for ever, the forked too, up to a bound
 		depth, _ := strconv.Atoi(args[1])
 		signal.Ignore(unix.SIGINT)

@@ -13,6 +13,9 @@
 //     wait4(-1), so that another part's child is never reaped here;
 //   - the main process is reaped last, so its pid and its group's number
 //     belong to this worker until it is gone;
+//   - an adopted main process is another's to reap, at any time: the group's number
+//     counts as the worker's while the process is there by pid and start time, or its
+//     pidfd has a group; else the members are known by a mark in their environment;
 //   - no signal goes to a bare pid that may have been reused: a process is
 //     signalled by a pidfd whose start time was compared, or by the group's
 //     number while the main process is not reaped;

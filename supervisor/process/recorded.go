@@ -42,7 +42,7 @@ type Ended struct {
 //
 // Errors: ctx's; the kernel's refusal to signal (EPERM); want of descriptors.
 func EndRecorded(ctx context.Context, r Recorded, sig unix.Signal, grace time.Duration) (Ended, error) {
-	e := ending{recorded: r, sig: sig, leader: -1, had: make(map[identity]bool)}
+	e := ending{recorded: r, sig: sig, leader: -1, had: make(map[Identity]bool)}
 	if fd, err := open(Process{PID: r.PID, StartTime: r.StartTime}); err == nil {
 		e.leader = fd
 		defer unix.Close(fd)
@@ -83,7 +83,7 @@ type ending struct {
 	sig      unix.Signal
 	leader   int // pidfd of the main process, -1 if it is gone
 	killing  bool
-	had      map[identity]bool // who got the present signal
+	had      map[Identity]bool // who got the present signal
 	ended    Ended
 }
 
@@ -93,7 +93,7 @@ func (e *ending) signal(members []Process) error {
 		e.killGroup()
 	}
 	for _, p := range members {
-		id := identity{p.PID, p.StartTime}
+		id := Identity{p.PID, p.StartTime}
 		if e.had[id] {
 			continue
 		}
@@ -141,7 +141,7 @@ func (r Recorded) members() ([]Process, error) {
 	case isLimit(err):
 		return nil, err
 	case err != nil:
-		return slices.DeleteFunc(members, func(p Process) bool { return !r.marked(p.PID) }), nil
+		return r.withMark(members), nil
 	case leader.StartTime != r.StartTime:
 		// A pid is given anew only when no process and no group has it.
 		return nil, nil
@@ -155,6 +155,11 @@ func (r Recorded) members() ([]Process, error) {
 		}
 	}
 	return members, nil
+}
+
+// withMark leaves those of members whose environment has the mark.
+func (r Recorded) withMark(members []Process) []Process {
+	return slices.DeleteFunc(members, func(p Process) bool { return !r.marked(p.PID) })
 }
 
 // marked tells whether a process's environment has the mark.

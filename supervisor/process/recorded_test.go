@@ -14,7 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const testMark = "TEST_MARK=recorded"
+const (
+	testMark = "TEST_MARK=recorded"
+	// quickEnd spares a process that the race detector is in a second at its exit.
+	quickEnd = "GORACE=atexit_sleep_ms=0"
+)
 
 // deadDaemon has a daemon that is gone by now start a worker, and gives its
 // record, and the pids of its processes if the worker is an "orphan" or
@@ -32,14 +36,20 @@ func deadDaemon(t *testing.T, args ...string) (Recorded, []int) {
 	}
 	defer null.Close()
 	pid, err := syscall.ForkExec("/proc/self/exe", append([]string{workerName, "daemon"}, args...),
-		&syscall.ProcAttr{Env: append(os.Environ(), testMark), Files: []uintptr{null.Fd(), w.Fd(), 2}})
+		&syscall.ProcAttr{Env: append(os.Environ(), testMark, quickEnd), Files: []uintptr{null.Fd(), w.Fd(), 2}})
 	w.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
 	unix.Wait4(pid, nil, 0, nil)
 	r.SetReadDeadline(time.Now().Add(guard))
-	lines := bufio.NewReader(r)
+	return readRecord(t, bufio.NewReader(r), args, true)
+}
+
+// readRecord takes what a daemon has said that was to start a worker of args, and
+// that it is dead, from its keeper, if that isn't known.
+func readRecord(t *testing.T, lines *bufio.Reader, args []string, dead bool) (Recorded, []int) {
+	t.Helper()
 	var rec Recorded
 	var pids []int
 	ups, children := 1, 0
@@ -49,7 +59,7 @@ func deadDaemon(t *testing.T, args ...string) (Recorded, []int) {
 	case "orphan":
 		children = 1
 	}
-	for rec.PID == 0 || ups > 0 || len(pids) < children {
+	for !dead || rec.PID == 0 || ups > 0 || len(pids) < children {
 		line, err := lines.ReadString('\n')
 		if err != nil {
 			t.Fatalf("no record: %v", err)
@@ -58,8 +68,11 @@ func deadDaemon(t *testing.T, args ...string) (Recorded, []int) {
 		if n, _ := fmt.Sscanf(line, "child %d", &child); n == 1 {
 			pids = append(pids, child)
 		}
-		if line == "up\n" {
+		switch line {
+		case "up\n":
 			ups--
+		case "kept\n":
+			dead = true
 		}
 		fmt.Sscanf(line, "record %d %d", &rec.PID, &rec.StartTime)
 	}

@@ -26,45 +26,62 @@ func StartTime(pid int) (uint64, error) {
 	return p.StartTime, err
 }
 
-// readStat reads /proc/PID/stat.
+// readStat reads who a process is in /proc/PID/stat.
 func readStat(pid int) (Process, error) {
+	var buf [statSize]byte
+	text, err := statText(pid, buf[:])
+	if err != nil {
+		return Process{}, err
+	}
+	return parseStat(text)
+}
+
+// statSize is more than /proc/PID/stat takes, in bytes.
+const statSize = 1024
+
+// statText reads /proc/PID/stat into buf.
+func statText(pid int, buf []byte) ([]byte, error) {
 	// One read gives the whole of it: comm is the only part without a bound
 	// of its own, and the kernel cuts it.
 	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return Process{}, &os.PathError{Op: "open", Path: "/proc/" + strconv.Itoa(pid) + "/stat", Err: err}
+		return nil, &os.PathError{Op: "open", Path: "/proc/" + strconv.Itoa(pid) + "/stat", Err: err}
 	}
 	defer unix.Close(fd)
-	var buf [1024]byte
 	for {
-		n, err := unix.Read(fd, buf[:])
+		n, err := unix.Read(fd, buf)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return Process{}, err
+			return nil, err
 		}
-		return parseStat(buf[:n])
+		return buf[:n], nil
 	}
 }
 
 var errBadStat = errors.New("/proc/PID/stat is malformed")
 
-// parseStat reads the fields 1, 4, 5 and 22. The second, comm, is the
-// program's to choose and may hold blanks and parentheses: the last ")" ends it.
-func parseStat(b []byte) (Process, error) {
+// statFields gives the first field and those after the second: field 3 is
+// fields[0]. The second, comm, is the program's to choose and may hold blanks
+// and parentheses: the last ")" ends it.
+func statFields(b []byte) (pid []byte, fields [][]byte) {
 	open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
 	if open < 1 || end < open {
-		return Process{}, errBadStat
+		return nil, nil
 	}
-	// After comm: field 3 is fields[0].
-	fields := bytes.Fields(b[end+1:])
+	return bytes.TrimSpace(b[:open]), bytes.Fields(b[end+1:])
+}
+
+// parseStat reads the fields 1, 4, 5 and 22.
+func parseStat(b []byte) (Process, error) {
+	pid, fields := statFields(b)
 	if len(fields) < 20 {
 		return Process{}, errBadStat
 	}
 	var p Process
 	var err [4]error
-	p.PID, err[0] = strconv.Atoi(string(bytes.TrimSpace(b[:open])))
+	p.PID, err[0] = strconv.Atoi(string(pid))
 	p.PPID, err[1] = strconv.Atoi(string(fields[1]))
 	p.PGID, err[2] = strconv.Atoi(string(fields[2]))
 	p.StartTime, err[3] = strconv.ParseUint(string(fields[19]), 10, 64)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
 
 // TreeMode says which processes of a worker a signal goes to while its main
@@ -55,13 +57,15 @@ func (c *Child) signal(sig unix.Signal, mode TreeMode, extra []int, once bool) (
 			return
 		}
 		var refused error
+		fault.Point("signal.before")
 		for _, p := range targets {
-			id := identity{p.PID, p.StartTime}
+			id := Identity{p.PID, p.StartTime}
 			if _, had := c.stopped[id]; had && once {
 				continue
 			}
 			switch err := c.send(p, sig); {
 			case err == nil:
+				fault.Point("signal.sent")
 				signalled = append(signalled, p.PID)
 				if once {
 					c.stopped[id] = struct{}{}
@@ -86,7 +90,7 @@ func (c *Child) send(p Process, sig unix.Signal) error {
 
 // targets finds whom a signal goes to, the main process first.
 func (c *Child) targets(mode TreeMode, extra []int) ([]Process, error) {
-	if c.exited || ended(c.pidfd) {
+	if c.exited || c.pidFile == nil || ended(c.pidfd) {
 		return c.members()
 	}
 	targets := []Process{{PID: c.pid, StartTime: c.startTime}}
@@ -132,12 +136,12 @@ func (c *Child) Kill() (err error) {
 			return
 		}
 		c.killing = true
-		// The main process is not reaped yet, so the number is still ours.
-		err = unix.Kill(-c.pid, unix.SIGKILL)
+		err = c.killGroup(nil)
 		if err == unix.ESRCH {
 			err = nil
 		}
-		if !c.exited {
+		fault.Point("signal.killed")
+		if !c.exited && c.pidFile != nil {
 			// It may have moved to another group.
 			if e := unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0); e != nil && e != unix.ESRCH && err == nil {
 				err = e
@@ -186,9 +190,12 @@ func (c *Child) Resume() {
 		}
 		c.quiet = false
 		if !c.exited {
-			c.pidFile.SetReadDeadline(time.Time{})
-			c.watch(c.pidFile)
+			c.patience = false
+			c.watchMain()
 			return
+		}
+		if c.empty == 2 {
+			return // it is gone, and held
 		}
 		c.rest, c.empty = nil, 0
 		c.found(c.members())

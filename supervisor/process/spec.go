@@ -47,6 +47,14 @@ type Spec struct {
 	// asked after the main process has ended, by the child's own goroutine, and saves
 	// the look at every process of the machine. False is no answer; nil never knows.
 	Deserted func() bool
+	// HoldZombie leaves the reaping to Child.Release: when Gone is closed the main
+	// process is still a zombie, and whoever follows us if we die then can still read
+	// how it ended.
+	HoldZombie bool
+	// Tracer is a process that may, with its descendants, look into the worker where
+	// Yama reserves that to ancestors: its pid, or -1 for everybody of the worker's
+	// user; 0 is nobody. See shim.Order.
+	Tracer int
 }
 
 // FilterMode says which calls of a worker are reported (InstallFilter).

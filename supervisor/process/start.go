@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervisor/supervisor/fault"
 	"supervisor/supervisor/process/shim"
 )
 
@@ -45,10 +46,12 @@ func Start(spec Spec) (*Child, error) {
 		c.sock.Close()
 		return nil, &StageError{Stage: StageFork, Err: err}
 	}
+	fault.Point("spawn.forked")
 	if err := c.hear(); err != nil {
 		c.bury(0)
 		return nil, err
 	}
+	fault.Point("spawn.heard")
 	return c, nil
 }
 
@@ -70,6 +73,8 @@ func newChild(spec *Spec) (*Child, int, error) {
 		notify: -1,
 
 		deserted: spec.Deserted,
+		held:     spec.HoldZombie,
+		stopped:  make(map[Identity]struct{}),
 	}
 	return c, pair[1], nil
 }
@@ -149,6 +154,7 @@ func (spec *Spec) order(sock int) *shim.Order {
 		Umask:      -1,
 		Credential: spec.Credential,
 		Limits:     spec.Limits,
+		Tracer:     spec.Tracer,
 		Dir:        spec.Dir,
 	}
 	if spec.Umask != nil {
@@ -246,6 +252,7 @@ func (c *Child) Go() error {
 		c.bury(0)
 		return &StageError{Stage: StageHello, Err: fmt.Errorf("it ended while it waited: %w", err)}
 	}
+	fault.Point("spawn.told")
 	message, _, err := c.receive(execTimeout)
 	if err != nil {
 		c.bury(0)
@@ -255,6 +262,7 @@ func (c *Child) Go() error {
 		c.bury(abortTimeout)
 		return c.spec.stageError(f.Stage, f.Errno, f.Extra)
 	}
+	fault.Point("spawn.running")
 	c.sock.Close()
 	c.spec = Spec{}
 	c.run()
@@ -293,8 +301,13 @@ func (c *Child) awaitEnd(timeout time.Duration) bool {
 	return awaitReadable(c.pidFile) == nil
 }
 
-// reap takes the ended main process out of the process table.
+// reap takes the ended main process out of the process table, if it is ours to
+// do so, and closes its pidfd.
 func (c *Child) reap() {
+	if c.pidFile == nil {
+		return
+	}
 	waitExit(c.pidfd, true)
+	fault.Point("exit.reaped")
 	c.pidFile.Close()
 }

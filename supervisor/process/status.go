@@ -38,6 +38,14 @@ func (s Status) String() string {
 	}
 }
 
+// waited is how a process ended, of the status that wait(2) gives.
+func waited(w unix.WaitStatus) Status {
+	if w.Signaled() {
+		return Status{Signal: int(w.Signal()), Core: w.CoreDump()}
+	}
+	return Status{Code: w.ExitStatus()}
+}
+
 // siginfo is siginfo_t as waitid(2) fills it on 64-bit Linux.
 type siginfo struct {
 	signo, errno, code, _ int32

@@ -9,6 +9,7 @@ const (
 	closeRangeCloexec = 1 << 2
 
 	prSetNoNewPrivs = 38
+	prSetPtracer    = 0x59616d61 // "Yama"
 
 	seccompSetModeFilter = 1
 	seccompSpecAllow     = 1 << 2

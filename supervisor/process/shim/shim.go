@@ -38,8 +38,8 @@ func init() {
 // Main is the whole of the process. It never returns. args are Name, the
 // order, the path, and the worker's argument vector.
 //
-// The order of things: signals, process group, limits, nice, umask, filter;
-// hello; go; the strangling limits, groups, group, user, working directory,
+// The order of things: signals, process group, limits, nice, umask, tracer,
+// filter; hello; go; the strangling limits, groups, group, user, working directory,
 // LISTEN_PID, exec.
 func Main(args []string) {
 	runtime.LockOSThread()
@@ -156,7 +156,22 @@ func (o *Order) prepare() *Failure {
 	if o.Umask >= 0 {
 		syscall.Umask(o.Umask)
 	}
+	o.allowTracer()
 	return nil
+}
+
+// allowTracer lets the tracer and its descendants trace the worker, where Yama
+// (ptrace_scope 1) lets nobody but the worker's ancestors: a supervisor that follows
+// the one that has forked us is none. Without Yama, or the tracer, it is EINVAL and
+// nothing is lost.
+//
+// The exception is the process's, not its program's: it holds over execve and until
+// the tracer or the process ends. What the worker forks does not inherit it
+// (security/yama/yama_lsm.c).
+func (o *Order) allowTracer() {
+	if o.Tracer != 0 {
+		syscall.RawSyscall6(syscall.SYS_PRCTL, prSetPtracer, uintptr(o.Tracer), 0, 0, 0, 0)
+	}
 }
 
 // setLimits sets the limits that strangle a Go program, or the others. Those

@@ -54,6 +54,7 @@ func TestKernelNumbers(t *testing.T) {
 		{"close_range", sysCloseRange, unix.SYS_CLOSE_RANGE},
 		{"CLOSE_RANGE_CLOEXEC", closeRangeCloexec, unix.CLOSE_RANGE_CLOEXEC},
 		{"PR_SET_NO_NEW_PRIVS", prSetNoNewPrivs, unix.PR_SET_NO_NEW_PRIVS},
+		{"PR_SET_PTRACER", prSetPtracer, unix.PR_SET_PTRACER},
 		{"seccomp", sysSeccomp, unix.SYS_SECCOMP},
 		{"SECCOMP_SET_MODE_FILTER", seccompSetModeFilter, unix.SECCOMP_SET_MODE_FILTER},
 		{"SPEC_ALLOW", seccompSpecAllow, unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW},

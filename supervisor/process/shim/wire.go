@@ -41,6 +41,7 @@ type Order struct {
 	Nice       int
 	Credential *Credential // nil leaves it
 	Limits     []Limit
+	Tracer     int    // who may trace the worker; -1 everybody, 0 nobody
 	Dir        string // empty leaves it
 }
 
@@ -91,6 +92,7 @@ func (o *Order) Encode() string {
 		b = append(strconv.AppendUint(b, l.Soft, 10), ' ')
 		b = append(strconv.AppendUint(b, l.Hard, 10), ' ')
 	}
+	word(o.Tracer)
 	return string(append(b, o.Dir...))
 }
 
@@ -137,6 +139,7 @@ func decodeOrder(s string) (Order, error) {
 	for n := length(); n > 0 && !bad; n-- {
 		o.Limits = append(o.Limits, Limit{Resource: word(), Soft: unsigned(), Hard: unsigned()})
 	}
+	o.Tracer = word()
 	o.Dir = s
 	if bad {
 		return Order{}, errBadOrder

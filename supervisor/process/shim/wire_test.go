@@ -13,6 +13,8 @@ func TestOrderGoesRound(t *testing.T) {
 		{Umask: -1},
 		{Sock: 9, Filter: true, Unlink: true, ListenPID: true, Umask: 0o22, SetNice: true, Nice: -5, Dir: "/a b\nc"},
 		{Umask: -1, Credential: &Credential{UID: 1, GID: -1}},
+		{Umask: -1, Tracer: 4711, Dir: "1 2"},
+		{Umask: -1, Tracer: -1},
 		{Umask: -1, Credential: &Credential{UID: -1, GID: 3, Groups: []int{}}, Dir: "x"},
 		{Umask: -1, Credential: &Credential{UID: 1, GID: 2, Groups: []int{3, 4}}, Limits: []Limit{{7, 1, math.MaxUint64}, {4, math.MaxUint64, math.MaxUint64}}, Dir: " "},
 	} {
