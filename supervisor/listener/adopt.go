@@ -54,7 +54,8 @@ var errInUse = errors.New("cannot adopt sockets: the table is in use already")
 //
 // What take doesn't have, and what is not the socket on record (its inode, its
 // address, its file), is lost: it is returned, and what take gave for it is closed
-// and removed from the store. The error says that the table is in use or closed.
+// and removed from the store. (What was just being closed when the earlier daemon
+// died may be among them.) The error says that the table is in use or closed.
 func (t *Table) Adopt(records []Record, take func(name string) (fd int, ok bool)) (lost []Record, err error) {
 	err = errClosed
 	t.do(func() {

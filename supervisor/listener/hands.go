@@ -47,9 +47,9 @@ func NewHands(fd int) (h *Hands, err error) {
 		}
 		return h, err
 	}
-	size, err := sealed(fd)
+	n, err := slotsOf(fd)
 	if err == nil {
-		h = &Hands{fd: fd, slots: make([]slot, min(size/handSize, maxHands))}
+		h = &Hands{fd: fd, slots: make([]slot, n)}
 		h.mem, err = unix.Mmap(fd, 0, maxHands*handSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	}
 	if err != nil {
@@ -70,8 +70,8 @@ func makeHands() (fd int, err error) {
 	return fd, nil
 }
 
-// sealed gives the length in bytes of a file that can't get shorter.
-func sealed(fd int) (size int64, err error) {
+// slotsOf is how many slots a file has for good, since it can't get shorter.
+func slotsOf(fd int) (n int, err error) {
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	if err != nil {
 		return 0, os.NewSyscallError("fcntl", err)
@@ -83,7 +83,7 @@ func sealed(fd int) (size int64, err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return 0, os.NewSyscallError("fstat", err)
 	}
-	return st.Size, nil
+	return int(min(st.Size/handSize, maxHands)), nil
 }
 
 // FD is the memfd, for the store. It stays the Hands' and open until Close.
@@ -117,6 +117,11 @@ func (h *Hands) Take() int {
 func (h *Hands) Use(n int) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if n >= len(h.slots) { // it has grown since it was mapped
+		if now, err := slotsOf(h.fd); err == nil && now > len(h.slots) {
+			h.slots = append(h.slots, make([]slot, now-len(h.slots))...)
+		}
+	}
 	switch {
 	case n < 0 || n >= len(h.slots):
 		return fmt.Errorf("cannot use slot %d of the notification memory: it has %d", n, len(h.slots))

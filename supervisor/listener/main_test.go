@@ -33,7 +33,11 @@ const roleEnv = "LISTENER_TEST_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "":
-		os.Exit(m.Run())
+		code := m.Run()
+		if faulty.dir != "" {
+			os.RemoveAll(faulty.dir)
+		}
+		os.Exit(code)
 	case "shim":
 		fmt.Fprintln(os.Stderr, "shim:", shim())
 	case "serve":
@@ -128,10 +132,17 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigWith(t, listener.Config{})
+}
+
+// newRigWith is newRig with more than facts.
+func newRigWith(t testing.TB, cfg listener.Config) *rig {
+	t.Helper()
 	fds := countFDs(t)
 	goroutines := runtime.NumGoroutine()
 	r := &rig{t: t, more: make(chan struct{})}
-	r.Table = listener.New(listener.Config{Facts: r.record})
+	cfg.Facts = r.record
+	r.Table = listener.New(cfg)
 	t.Cleanup(func() {
 		r.Close()
 		http.DefaultClient.CloseIdleConnections()
@@ -264,9 +275,21 @@ type spec struct {
 	args   []string
 	env    []string
 	dir    string
+	hand   int // slot of the notification memory
 }
 
 func (r *rig) start(s spec) *worker {
+	r.t.Helper()
+	return r.startWith(s, func(w listener.Worker, fd int) {
+		if err := r.Attach(w, fd); err != nil {
+			r.t.Fatal(err)
+		}
+	})
+}
+
+// startWith starts a program, which runs when attach has done with its notify
+// descriptor what it has to.
+func (r *rig) startWith(s spec, attach func(w listener.Worker, fd int)) *worker {
 	r.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -322,9 +345,7 @@ func (r *rig) start(s spec) *worker {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.Attach(listener.Worker{ID: w.id, App: s.app, Slot: s.slot, PID: w.cmd.Process.Pid, Even: s.even}, fds[0]); err != nil {
-		r.t.Fatal(err)
-	}
+	attach(listener.Worker{ID: w.id, App: s.app, Slot: s.slot, PID: w.cmd.Process.Pid, Even: s.even, Hand: s.hand}, fds[0])
 	if _, err := unix.Write(pair[0], []byte{1}); err != nil {
 		r.t.Fatal(err)
 	}

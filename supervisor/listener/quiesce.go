@@ -26,6 +26,10 @@ func (t *Table) Quiesce() {
 	}
 	t.scans.Wait()
 	t.do(func() {
+		for _, s := range t.sockets {
+			s.busy = true // nobody counts: the choice is at random meanwhile
+			t.steer(s)
+		}
 		t.commit()
 		t.still = true
 	})
