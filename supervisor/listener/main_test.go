@@ -92,7 +92,7 @@ func serve() error {
 	if strings.HasPrefix(os.Getenv("ADDR"), "/") {
 		network = "unix"
 	}
-	ln, err := net.Listen(network, os.Getenv("ADDR"))
+	ln, err := listenAt(network, os.Getenv("ADDR"))
 	if err != nil {
 		return err
 	}
@@ -118,6 +118,31 @@ func serve() error {
 	open.Wait()
 	os.Exit(0)
 	return nil
+}
+
+// listenAt is net.Listen, or with RAW a plain bind and listen of TCP: Go asks for
+// MPTCP, and tries once more with TCP if that fails.
+func listenAt(network, addr string) (net.Listener, error) {
+	if os.Getenv("RAW") == "" || network != "tcp" {
+		return net.Listen(network, addr)
+	}
+	to, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := tcpSocket()
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Bind(fd, loopback(to.Port)); err != nil {
+		return nil, fmt.Errorf("bind: %w", err)
+	}
+	if err := unix.Listen(fd, 5); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), addr)
+	defer file.Close()
+	return net.FileListener(file)
 }
 
 // rig is a table with the facts that it told.
