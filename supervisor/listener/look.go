@@ -25,7 +25,7 @@ func (t *Table) look(all suspects, first int) {
 		}
 	}
 	if first > 0 && missing > 0 {
-		missing -= all.lookAt(strconv.Itoa(first))
+		missing -= t.lookAt(all, strconv.Itoa(first))
 	}
 	if missing == 0 {
 		return
@@ -35,7 +35,7 @@ func (t *Table) look(all suspects, first int) {
 		if pid == self || pid == parent {
 			continue
 		}
-		if missing -= all.lookAt(pid); missing == 0 {
+		if missing -= t.lookAt(all, pid); missing == 0 {
 			return
 		}
 	}
@@ -43,8 +43,8 @@ func (t *Table) look(all suspects, first int) {
 
 // hidden tells if we may not see what a process has open.
 func (t *Table) hidden(pid int) bool {
-	if t.target(pid).may("/fd") != nil {
-		return true
+	if err := t.target(pid).may("/fd"); err != nil {
+		return denied(err)
 	}
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/fd")
 	if err == nil {
@@ -54,7 +54,10 @@ func (t *Table) hidden(pid int) bool {
 }
 
 // lookAt marks what one process has open, and counts what was not known yet.
-func (all suspects) lookAt(pid string) (found int) {
+func (t *Table) lookAt(all suspects, pid string) (found int) {
+	if t.refused != nil && t.refused("/proc/"+pid+"/fd") != nil {
+		return 0
+	}
 	for _, fd := range names("/proc/" + pid + "/fd") {
 		link, err := os.Readlink("/proc/" + pid + "/fd/" + fd)
 		if err != nil {

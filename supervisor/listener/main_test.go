@@ -134,7 +134,7 @@ func listenAt(network, addr string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Bind(fd, loopback(to.Port)); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Port: to.Port, Addr: [4]byte(to.IP.To4())}); err != nil {
 		return nil, fmt.Errorf("bind: %w", err)
 	}
 	if err := unix.Listen(fd, 5); err != nil {

@@ -27,6 +27,8 @@ func program(role string) error {
 		"closer":      closer,
 		"daemon":      daemon,
 		"gap":         gap,
+		"rebind":      rebind,
+		"let-go":      letGo,
 	}
 	if f := roles[role]; f != nil {
 		return f()
@@ -245,6 +247,37 @@ func benchBind() error {
 	fmt.Print(spent.Nanoseconds())
 	os.Exit(0)
 	return nil
+}
+
+// rebind listens, and at SIGUSR1 does so again with another socket.
+func rebind() error {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGUSR1)
+	for _, word := range []string{"once", "twice"} {
+		fd, err := tcpSocket()
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(unix.Bind(fd, loopback(envPort("PORT"))), unix.Listen(fd, 5)); err != nil {
+			return err
+		}
+		fmt.Println(word)
+		if word == "once" {
+			<-again
+		}
+	}
+	return wait()
+}
+
+// letGo listens, and closes that.
+func letGo() error {
+	ln, err := net.Listen("tcp", os.Getenv("ADDR"))
+	if err != nil {
+		return err
+	}
+	ln.Close()
+	fmt.Println("closed")
+	return wait()
 }
 
 // gap does, after SIGUSR1, everything at once that the filter holds up: bind and

@@ -130,9 +130,10 @@ func (k *key) setIP(a netip.Addr) {
 	}
 }
 
-// keyOf is the TCP address that a socket is bound to, in the kernel's words:
-// without namespace, and with a scope only if the address is link-local. The port
-// is 0 if it is not bound.
+// keyOf is the TCP address that a socket is bound to, in the kernel's words: without
+// namespace, with a scope only if the address is link-local, and with v6only only if
+// it is the wildcard (bind(2) sets it for every other address of IPv6). The port is
+// 0 if it is not bound.
 func keyOf(fd int) (k key, ok bool) {
 	sa, err := unix.Getsockname(fd)
 	if err != nil {
@@ -148,7 +149,7 @@ func keyOf(fd int) (k key, ok bool) {
 		if err != nil {
 			return k, false
 		}
-		k.v6only = only != 0
+		k.v6only = only != 0 && k.wildcard()
 	default:
 		return k, false
 	}
@@ -161,6 +162,9 @@ func isAt(fd int, k key) bool {
 	is.netns = k.netns
 	if is.scope == 0 {
 		is.scope = k.scope // given, and of no meaning for the address
+	}
+	if !k.wildcard() {
+		is.v6only = k.v6only
 	}
 	return ok && is == k
 }
