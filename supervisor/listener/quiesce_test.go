@@ -1,11 +1,15 @@
 package listener_test
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"supervisor/supervisor/listener"
 )
@@ -85,9 +89,7 @@ func TestQuiesceLeavesWhatWaits(t *testing.T) {
 		r.Resume()
 		two.says("address already in use")
 		two.wait()
-		if *h.HandMemory(slot) != [128]byte{} {
-			t.Error("the slot is not empty")
-		}
+		await(t, "the slot to be empty", func() bool { return *h.HandMemory(slot) == [128]byte{} })
 		one.stop(syscall.SIGKILL)
 		r.Release("web")
 		if left {
@@ -95,6 +97,64 @@ func TestQuiesceLeavesWhatWaits(t *testing.T) {
 		}
 	}
 	t.Error("nothing was left in hand")
+}
+
+// witness counts what a table does outside itself.
+type witness struct{ pushed, removed, recorded atomic.Int64 }
+
+func (w *witness) Push(string, int) error { w.pushed.Add(1); return nil }
+func (w *witness) Remove(string) error    { w.removed.Add(1); return nil }
+
+func (w *witness) record([]listener.Record) <-chan struct{} { w.recorded.Add(1); return nil }
+
+// A successor that was quiesced before it adopts touches nothing before Resume, and
+// answers then what came in the meantime.
+func TestSuccessorTouchesNothing(t *testing.T) {
+	k := newKeeper(t)
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	s := goServer(addr)
+	s.even = true
+	for range 2 {
+		w := k.serving(s)
+		k.admit(w)
+	}
+	k.Quiesce()
+	third := k.start(s) // its bind waits
+	fd, err := unix.FcntlInt(uintptr(k.hands.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hands := newHands(t, fd)
+	var seen witness
+	next := newRigWith(t, listener.Config{Hands: hands, Store: &seen, Record: seen.record})
+	next.Quiesce()
+	if lost, err := next.Adopt(k.records, k.take); err != nil || len(lost) > 0 {
+		t.Fatalf("lost %+v: %v", lost, err)
+	}
+	for id, w := range k.workers {
+		fd, err := unix.FcntlInt(uintptr(w.notify), unix.F_DUPFD_CLOEXEC, 0)
+		if err := errors.Join(err, hands.Use(w.Hand), next.Attach(w.Worker, fd)); err != nil {
+			t.Fatal(err)
+		}
+		if w.admitted {
+			next.Admit(id)
+		}
+	}
+	next.Sweep()
+	if seen.pushed.Load()+seen.removed.Load()+seen.recorded.Load() > 0 || len(next.all()) > 0 {
+		t.Errorf("%+v, told %+v", &seen, next.all())
+	}
+	next.Resume()
+	next.listening(third)
+	if _, err := get("tcp", addr); err != nil {
+		t.Error(err)
+	}
+	if held := next.Sockets("web"); len(held) != 1 || len(held[0].Shares) != 3 || len(held[0].Workers) != 3 {
+		t.Errorf("%+v", held)
+	}
+	if seen.pushed.Load() != 1 || seen.recorded.Load() == 0 {
+		t.Errorf("%+v", &seen)
+	}
 }
 
 // What was brought before Quiesce is judged after Resume.
