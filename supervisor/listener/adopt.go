@@ -57,15 +57,16 @@ var errInUse = errors.New("cannot adopt sockets: the table is in use already")
 // and removed from the store. (What was just being closed when the earlier daemon
 // died may be among them.) The error says that the table is in use or closed.
 func (t *Table) Adopt(records []Record, take func(name string) (fd int, ok bool)) (lost []Record, err error) {
-	err = errClosed
-	t.do(func() {
-		if err = nil; t.adopting || len(t.sockets) > 0 || len(t.members) > 0 {
-			err = errInUse
-		}
-		t.adopting = true
+	inUse := false
+	ok := t.do(func() {
+		inUse = t.adopting || len(t.sockets) > 0 || len(t.members) > 0
+		t.adopting = t.adopting || !inUse
 	})
-	if err != nil {
-		return nil, err
+	switch {
+	case !ok:
+		return nil, errClosed
+	case inUse:
+		return nil, errInUse
 	}
 	e := newEstate(take)
 	sorted := slices.Clone(records)

@@ -105,6 +105,9 @@ func TestRecordsRoundTrip(t *testing.T) {
 	if _, err := r.Adopt(read, m.take); err == nil {
 		t.Error("adopted twice")
 	}
+	if _, err := r.Adopt(nil, m.take); err == nil {
+		t.Error("adopted again")
+	}
 	// The one that was admitted lives; the others are gone.
 	r.Claim(listener.Worker{ID: 2, App: "web", Even: true, PID: 1})
 	r.Sweep()

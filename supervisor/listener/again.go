@@ -21,13 +21,14 @@ func (r *reader) bound(g target, fd int) (done bool) {
 	if *r.hand.note() == inode {
 		return true
 	}
-	r.t.doOnRecord(func() {
+	recorded, _ := r.t.decide(func() {
 		if h := r.t.inodes[inode]; h != nil && h.of.app == r.m.App {
 			r.t.own(h, r.m.owner)
 			done = h.owners[r.m.ID] != nil
 			h.of.adorned = h.of.adorned || h.of.declared // it was, before
 		}
 	})
+	r.onRecord(recorded)
 	return done
 }
 

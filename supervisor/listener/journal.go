@@ -1,10 +1,6 @@
 package listener
 
-import (
-	"slices"
-
-	"supervisor/supervisor/fault"
-)
+import "slices"
 
 // journal gives what the table holds to be recorded, whenever that has changed.
 // The table's goroutine owns it.
@@ -49,16 +45,16 @@ func (t *Table) doOnRecord(f func()) bool {
 	return ok
 }
 
-// onRecord waits until what the reader is about to carry out is on record, or the
-// worker is none of ours any more.
+// onRecord waits until what the reader is about to carry out, or to answer, is on
+// record, or the worker is none of ours any more.
 func (r *reader) onRecord(recorded <-chan struct{}) {
-	if recorded != nil {
-		select {
-		case <-recorded:
-		case <-r.m.pump.quit:
-		}
+	if recorded == nil {
+		return
 	}
-	fault.Point("notify.recorded")
+	select {
+	case <-recorded:
+	case <-r.m.pump.quit:
+	}
 }
 
 // records is everything that is held, in the order of its coming.

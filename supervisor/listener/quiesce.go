@@ -27,7 +27,7 @@ func (t *Table) Quiesce() {
 	t.scans.Wait()
 	t.do(func() {
 		for _, s := range t.sockets {
-			s.busy = true // nobody counts: the choice is at random meanwhile
+			s.busy = len(s.shares) > 1 // nobody counts: the choice is at random meanwhile
 			t.steer(s)
 		}
 		t.commit()

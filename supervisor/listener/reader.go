@@ -213,6 +213,7 @@ func (r *reader) settle(g target, w *wish, decide func(*wish) verdict) answer {
 			return answer{errno: v.errno}
 		default:
 			r.onRecord(recorded)
+			fault.Point("notify.recorded")
 			return r.carryOut(g, w, v)
 		}
 	}
@@ -239,13 +240,14 @@ func (r *reader) put(g target, w *wish, v verdict) answer {
 	}
 	a := r.over(g, w, v.copy)
 	ok := a == answer{}
-	r.t.doOnRecord(func() {
+	recorded, _ := r.t.decide(func() {
 		r.t.granted(v, r.m, ok)
 		if ok && w.listens {
 			_ = r.t.listenAgain(v.give, w.backlog)
 			r.t.listens(v.give, r.m, w.tgid)
 		}
 	})
+	r.onRecord(recorded)
 	return a
 }
 
