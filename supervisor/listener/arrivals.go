@@ -158,7 +158,7 @@ func (t *Table) arrive() {
 
 // startCalming makes the table count again, calmTime from now.
 func (t *Table) startCalming() {
-	if !t.quiet && !t.calming {
+	if !t.quiet && !t.adopting && !t.calming {
 		t.calming = true
 		t.calm.Reset(calmTime)
 	}

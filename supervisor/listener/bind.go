@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
 
 // wish is a bind or listen call of a worker with what its reader found out.
@@ -31,6 +33,8 @@ type wish struct {
 
 	listens bool // it is a listen
 	backlog int
+	again   bool // somebody may have begun with it
+	strange bool // the socket is none that was bound for the worker
 
 	looked suspects  // what was found open in /proc since the last question
 	looks  int       // how often
@@ -52,6 +56,8 @@ type verdict struct {
 	sibling *candidate      // the same with a socket that another process bound
 	look    suspects        // look whether these are open, and ask again
 	wait    <-chan struct{} // ask again when it is closed
+	later   bool            // leave it in hand
+	strange bool            // find out what was bound, and ask again
 }
 
 func refusal(errno unix.Errno) verdict { return verdict{errno: errno} }
@@ -119,9 +125,13 @@ func (t *Table) bound(w *wish, errno unix.Errno) unix.Errno {
 		// We have bound it, and a signal kept the answer from its thread.
 		return 0
 	}
+	if errno == unix.EINVAL && w.again && isAt(w.sock, w.key) {
+		errno = 0 // a predecessor has
+	}
 	if errno != 0 {
 		return errno
 	}
+	fault.Point("notify.bound")
 	c = &candidate{key: w.key, addr: w.addr, inode: w.inode, tgid: w.tgid, fd: w.fd, by: w.m, own: -1, since: time.Now()}
 	if w.own {
 		own, err := duplicate(w.sock)
@@ -159,14 +169,17 @@ func (t *Table) grant(s *socket, w *wish, asked string) verdict {
 	}
 	h.handing++
 	h.version++
-	adorn := s.declared && s.key.isUnix() && !s.adorned
-	s.adorned = s.adorned || adorn
+	adorn := s.declared && s.key.isUnix() && !s.adorned && !s.adorning
+	s.adorning = s.adorning || adorn
 	return verdict{give: h, copy: own, fresh: fresh, adorn: adorn}
 }
 
 // granted says that a grant was carried out, or that it could not be.
 func (t *Table) granted(v verdict, m *member, ok bool) {
 	v.give.handing--
+	if s := v.give.of; v.adorn {
+		s.adorned, s.adorning, t.dirty = true, false, true
+	}
 	if ok {
 		t.tell(m, Bound{Worker: m.ID, App: m.App, Addr: v.give.of.addr})
 	} else if v.fresh {
@@ -230,6 +243,9 @@ func (t *Table) listen(w *wish) verdict {
 		return t.relisten(h, w)
 	}
 	c := t.candidates[w.inode]
+	if c == nil && w.m.adopted && !w.strange && !w.own {
+		return verdict{strange: true}
+	}
 	if c == nil {
 		return verdict{proceed: true} // port 0, or nothing that we have seen
 	}
@@ -279,15 +295,19 @@ func (t *Table) listenBeside(s *socket, c *candidate, w *wish) bool {
 	if err != nil {
 		return false
 	}
+	// It is stored first: a successor has to know all that the kernel has numbered,
+	// in that order.
+	h := &share{of: s, fd: fd, inode: c.inode, origin: w.m.ID}
+	t.keep(h)
 	t.spread(s)
-	before := reusePort(fd, true)
-	if err := unix.Listen(fd, max(w.backlog, t.somaxconn)); err != nil {
-		reusePort(fd, before)
-		unix.Close(fd)
+	before := reusePort(h.fd, true)
+	if err := unix.Listen(h.fd, max(w.backlog, t.somaxconn)); err != nil {
+		reusePort(h.fd, before)
+		t.letGo(h)
 		return false
 	}
+	fault.Point("notify.joined")
 	t.forget(c)
-	h := &share{of: s, fd: fd, inode: c.inode, origin: w.m.ID}
 	t.add(s, h)
 	t.own(h, w.m.owner)
 	t.listens(h, w.m, w.tgid)
@@ -320,6 +340,7 @@ func (t *Table) listenFirst(c *candidate, w *wish) verdict {
 	if err != nil {
 		return refusal(err.(unix.Errno))
 	}
+	fault.Point("notify.listened")
 	t.forget(c)
 	s := &socket{key: c.key, app: w.m.App, addr: c.addr, path: c.path, dev: w.dev, ino: w.ino}
 	h := &share{fd: fd, inode: c.inode, mptcp: w.mptcp, origin: w.m.ID}

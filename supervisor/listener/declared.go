@@ -77,7 +77,7 @@ func (t *Table) Open(app string, list []Declared) error {
 		s.app = app
 		opened = append(opened, s)
 	}
-	if !t.do(func() { t.install(app, wanted, opened) }) {
+	if !t.doOnRecord(func() { t.install(app, wanted, opened) }) {
 		return fail(wanted[0], errClosed)
 	}
 	return nil
@@ -131,7 +131,7 @@ func (t *Table) install(app string, wanted []resolved, opened []*socket) {
 	}
 	for _, d := range wanted {
 		if s := t.heldAt(app, d.shown); s != nil {
-			s.declared, s.mode = true, d.Mode
+			s.declared, s.mode, t.dirty = true, d.Mode, true
 		}
 	}
 }

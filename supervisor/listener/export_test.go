@@ -1,9 +1,41 @@
 package listener
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
 
 // RefuseTaking makes pidfd_getfd fail, as in some containers. It is called
 // before the first Attach.
 func (t *Table) RefuseTaking(errno unix.Errno) {
 	t.do(func() { t.takeFD = func(int, int) (int, error) { return -1, errno } })
 }
+
+// Blind makes looking into other processes fail while it is switched on: for these
+// entries of /proc/PID ("/mem", "/fd", "/fdinfo", "/ns", "/root"), and for
+// pidfd_getfd if "take" is among them. It is called before the first Attach.
+func (t *Table) Blind(errno unix.Errno, what ...string) (on *atomic.Bool) {
+	on = &atomic.Bool{}
+	t.do(func() {
+		t.refused = func(path string) error {
+			if on.Load() && slices.ContainsFunc(what, func(entry string) bool { return strings.HasSuffix(path, entry) }) {
+				return errno
+			}
+			return nil
+		}
+		take := t.takeFD
+		t.takeFD = func(pidfd, fd int) (int, error) {
+			if on.Load() && slices.Contains(what, "take") {
+				return -1, errno
+			}
+			return take(pidfd, fd)
+		}
+	})
+	return on
+}
+
+// HandMemory is what lies in a slot.
+func (h *Hands) HandMemory(n int) *[handSize]byte { return h.hand(n).mem }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
 
 // What follows is called by the table's goroutine only.
@@ -24,34 +26,61 @@ func (t *Table) hold(s *socket, h *share) {
 
 // add makes a socket that listens a share of an address.
 func (t *Table) add(s *socket, h *share) {
-	t.seq++
-	h.of, h.seq, h.listening, h.since = s, t.seq, true, time.Now()
-	h.hangups = newBucket(maxFacts, factsPerSecond)
+	if h.of = s; h.seq == 0 {
+		t.keep(h)
+	}
+	h.listening, h.since = true, time.Now()
 	h.owners = map[uint64]*owner{}
 	s.shares = append(s.shares, h)
-	t.inodes[h.inode] = h
-	if t.store != nil {
-		if err := t.store.Push(h.storeName(), h.fd); err != nil {
-			t.unavailable(h.origin, s.app, "cannot store "+s.addr+": "+err.Error(),
-				"the socket is closed if the supervisor dies")
-		}
-	}
-	t.watchSocket(h)
+	t.enlist(h)
 	t.steer(s)
 	t.wake()
 }
 
+// keep stores a socket, under a number of its own. One that a predecessor has
+// stored for a call that it did not answer is in the store already.
+func (t *Table) keep(h *share) {
+	if s, ok := t.findStray(h.inode); ok {
+		unix.Close(h.fd)
+		h.fd, h.seq = s.fd, s.seq
+		return
+	}
+	t.seq++
+	h.seq = t.seq
+	if t.store != nil {
+		if err := t.store.Push(storeName(h.seq), h.fd); err != nil {
+			t.unavailable(h.origin, h.of.app, "cannot store "+h.of.addr+": "+err.Error(),
+				"the socket is closed if the supervisor dies")
+		}
+	}
+	fault.Point("notify.stored")
+}
+
+// letGo closes what keep has stored. What can't be removed is unclaimed at the next
+// start, and goes then.
+func (t *Table) letGo(h *share) {
+	if t.store != nil {
+		_ = t.store.Remove(storeName(h.seq))
+	}
+	unix.Close(h.fd)
+}
+
+// enlist makes a share of an address one of the table's.
+func (t *Table) enlist(h *share) {
+	h.hangups = newBucket(maxFacts, factsPerSecond)
+	t.inodes[h.inode] = h
+	t.dirty = true
+	t.watchSocket(h)
+}
+
 // close lets a held address go for good. alone: no worker has it.
 func (t *Table) close(s *socket, alone bool) {
+	t.dirty = true
 	delete(t.sockets, s.key)
 	for _, h := range s.shares {
 		delete(t.inodes, h.inode)
 		if t.watch != nil {
 			t.watch.remove(h)
-		}
-		if t.store != nil {
-			// What can't be removed is unclaimed at the next start, and goes then.
-			_ = t.store.Remove(h.storeName())
 		}
 		t.disarm(h, alone)
 	}
@@ -59,7 +88,7 @@ func (t *Table) close(s *socket, alone bool) {
 		_ = unix.Unlink(s.path) // a path that can't be unlinked stays a stale file
 	}
 	for _, h := range s.shares {
-		unix.Close(h.fd)
+		t.letGo(h)
 	}
 	t.wake()
 	closed := Closed{App: s.app, Addr: s.addr}
@@ -132,7 +161,11 @@ func (t *Table) listens(h *share, m *member, pid int) {
 	if t.inodes[h.inode] != h || t.members[m.ID] != m {
 		return
 	}
-	if h.heard(m.ID, pid) && m.heard.take(time.Now()) {
+	if !h.heard(m.ID, pid) {
+		return
+	}
+	t.dirty = true
+	if m.heard.take(time.Now()) {
 		t.facts(Listening{Worker: m.ID, App: m.App, Addr: h.of.addr, PID: pid})
 	}
 }
@@ -141,13 +174,15 @@ func (t *Table) listens(h *share, m *member, pid int) {
 // share it and never shrinks below somaxconn.
 func (t *Table) listenAgain(h *share, asked int) error {
 	err := unix.Listen(h.fd, max(asked, t.somaxconn))
-	h.listening = err == nil
+	if on := err == nil; h.listening != on {
+		h.listening, t.dirty = on, true
+	}
 	return err
 }
 
 // unsettle has a share looked at when it is settleTime older.
 func (t *Table) unsettle(h *share) {
-	h.since, h.settled = time.Now(), false
+	h.since, h.settled, t.dirty = time.Now(), false, true
 	if !h.of.declared {
 		t.armSettle()
 	}
@@ -156,7 +191,7 @@ func (t *Table) unsettle(h *share) {
 // armSettle makes the table look again, settleTime from now, at what workers
 // have brought.
 func (t *Table) armSettle() {
-	if !t.quiet && !t.settling && !t.armed {
+	if !t.quiet && !t.adopting && !t.settling && !t.armed {
 		t.armed = true
 		t.settle.Reset(settleTime)
 	}
@@ -169,7 +204,7 @@ func (t *Table) armSettle() {
 // with it; there is one at a time.
 func (t *Table) startSettling() {
 	t.armed = false
-	if t.quiet || t.settling {
+	if t.quiet || t.adopting || t.settling {
 		return
 	}
 	for _, c := range t.candidates {
@@ -193,13 +228,13 @@ func (t *Table) startSettling() {
 	t.scans.Add(1)
 	go func() {
 		defer t.scans.Done()
-		due.look(0)
+		t.look(due, 0)
 		t.do(func() {
 			t.settling = false
 			t.drop(due)
 			for inode, l := range due {
 				if h := t.inodes[inode]; h != nil && l.due && h.version == l.version {
-					h.settled = true
+					h.settled, t.dirty = true, true
 				}
 			}
 			t.armSettle()
@@ -215,6 +250,7 @@ type suspect struct {
 	due     bool   // it is suspected, not only looked at for the others' sake
 	orphan  bool   // it goes even if its worker is gone
 	open    bool
+	pids    []int // of processes that have it, or had it
 }
 
 // suspects gives the undeclared shares that match and are not being handed out
@@ -230,7 +266,7 @@ func (t *Table) suspects(match func(*share) bool) suspects {
 		for _, h := range s.shares {
 			due := match(h)
 			if h.handing == 0 {
-				some[h.inode] = &suspect{version: h.version, due: due}
+				some[h.inode] = &suspect{version: h.version, due: due, pids: h.pids()}
 				any = any || due
 			}
 		}

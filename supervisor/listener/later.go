@@ -7,7 +7,8 @@ import "time"
 // while the other asks for [::]. So a refusal by what a sibling has just brought
 // is not final: the call waits in its own worker's reader, and is tried again at
 // every change of what is held, until settleTime has passed. During Quiesce
-// nothing waits: what is refused then is refused at once.
+// nothing waits: it is tried again after Resume or by a successor, if that can find
+// it in hand, and else refused at once.
 
 // inTheWay tells what to do about an address that is in use, before it is
 // refused: look for what dead workers have left, or wait for a sibling.
@@ -24,8 +25,11 @@ func (t *Table) inTheWay(w *wish, k key) (v verdict, ok bool) {
 			return verdict{look: lost}, true
 		}
 	}
-	if t.quiet || t.members[w.m.ID] != w.m || !t.sibling(w, k) {
+	if t.members[w.m.ID] != w.m || !t.sibling(w, k) {
 		return v, false
+	}
+	if t.quiet {
+		return verdict{later: true}, w.m.shared
 	}
 	if w.until.IsZero() {
 		w.until = time.Now().Add(settleTime)

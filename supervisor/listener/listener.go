@@ -28,7 +28,12 @@
 //     the kernel's EADDRINUSE;
 //   - O_NONBLOCK of a held socket is set when a newcomer wants it and never
 //     cleared: it belongs to every process that has the socket;
-//   - what a worker can make grow has a limit with a name.
+//   - what a worker can make grow has a limit with a name;
+//   - a call is received, carried out in the kernel, stored, recorded, and only then
+//     answered, and each of these steps may be done twice. So whoever finds a
+//     notification in hand after a crash does all of it again (adopt.go, again.go),
+//     and a notification that is not answered is never forgotten: it is with the
+//     kernel, or in a slot of Hands.
 //
 // A held socket is put over the number of the worker's own, which is closed:
 // what a program did with that one before bind or listen, registering it with
@@ -95,6 +100,15 @@ type Config struct {
 	// table and before the worker gets its answer. It must not block, and
 	// must not call the Table.
 	Facts func(Fact)
+	// Hands is memory for the notifications in hand that outlives this process, so
+	// that a successor can answer them; nil: each reader has its own.
+	Hands *Hands
+	// Record is given all that is held, from the goroutine that owns the table,
+	// once for each operation that has changed it. It must not block, call the
+	// Table or change what it was given; the channel is closed when that, or
+	// something newer, is on record, and no worker is answered before. nil, or a
+	// nil channel: nobody records.
+	Record func([]Record) (recorded <-chan struct{})
 }
 
 // Worker is a worker as the table knows it.
@@ -106,6 +120,9 @@ type Worker struct {
 	// Even gives it a share of its own of every TCP address (policy `even`);
 	// else it shares one socket with the others (`shared`).
 	Even bool
+	// Hand is its slot in Config.Hands, from Take or Use; < 0: it has none, and a
+	// call that is in hand when this process dies is never answered.
+	Hand int
 }
 
 // Declared is a socket that the app's file asks for.

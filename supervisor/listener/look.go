@@ -5,19 +5,27 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// look marks those of the suspects that a process other than ours has open.
-// The process first is looked at first, since it mostly has them all. Our
-// parent is passed over: the keeper or systemd, which store what we hold.
-func (all suspects) look(first int) {
+// look marks those of the suspects that a process other than ours has open, or
+// may have: one of a worker that has the socket and can't be looked into. The
+// process first is looked at first, since it mostly has them all. Our parent is
+// passed over: the keeper or systemd, which store what we hold.
+func (t *Table) look(all suspects, first int) {
 	missing := len(all)
-	if first > 0 {
-		missing -= all.lookAt(strconv.Itoa(first))
+	for _, s := range all {
+		if !s.open && slices.ContainsFunc(s.pids, t.hidden) {
+			s.open = true
+			missing--
+		}
+	}
+	if first > 0 && missing > 0 {
+		missing -= t.lookAt(all, strconv.Itoa(first))
 	}
 	if missing == 0 {
 		return
@@ -27,14 +35,29 @@ func (all suspects) look(first int) {
 		if pid == self || pid == parent {
 			continue
 		}
-		if missing -= all.lookAt(pid); missing == 0 {
+		if missing -= t.lookAt(all, pid); missing == 0 {
 			return
 		}
 	}
 }
 
+// hidden tells if we may not see what a process has open.
+func (t *Table) hidden(pid int) bool {
+	if err := t.target(pid).may("/fd"); err != nil {
+		return denied(err)
+	}
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/fd")
+	if err == nil {
+		f.Close()
+	}
+	return denied(err)
+}
+
 // lookAt marks what one process has open, and counts what was not known yet.
-func (all suspects) lookAt(pid string) (found int) {
+func (t *Table) lookAt(all suspects, pid string) (found int) {
+	if t.refused != nil && t.refused("/proc/"+pid+"/fd") != nil {
+		return 0
+	}
 	for _, fd := range names("/proc/" + pid + "/fd") {
 		link, err := os.Readlink("/proc/" + pid + "/fd/" + fd)
 		if err != nil {

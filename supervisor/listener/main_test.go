@@ -1,14 +1,12 @@
 package listener_test
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"os/signal"
 	"runtime"
 	"strconv"
 	"strings"
@@ -33,7 +31,11 @@ const roleEnv = "LISTENER_TEST_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "":
-		os.Exit(m.Run())
+		code := m.Run()
+		if faulty.dir != "" {
+			os.RemoveAll(faulty.dir)
+		}
+		os.Exit(code)
 	case "shim":
 		fmt.Fprintln(os.Stderr, "shim:", shim())
 	case "serve":
@@ -78,44 +80,6 @@ func shim() error {
 	return syscall.Exec(path, os.Args[1:], os.Environ())
 }
 
-// serve is a Go server that drains on SIGINT. It does so by hand, since
-// http.Server.Shutdown drops a request that is read after it began: it closes
-// the listener, and ends with the last connection.
-func serve() error {
-	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, os.Interrupt)
-	network := "tcp"
-	if strings.HasPrefix(os.Getenv("ADDR"), "/") {
-		network = "unix"
-	}
-	ln, err := net.Listen(network, os.Getenv("ADDR"))
-	if err != nil {
-		return err
-	}
-	var open sync.WaitGroup
-	srv := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, os.Getpid()) }),
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			switch state {
-			case http.StateNew:
-				open.Add(1)
-			case http.StateClosed:
-				open.Done()
-			}
-		},
-	}
-	go func() { // ends with the program
-		<-stop
-		ln.Close()
-	}()
-	if err := srv.Serve(ln); !errors.Is(err, net.ErrClosed) {
-		return err
-	}
-	open.Wait()
-	os.Exit(0)
-	return nil
-}
-
 // rig is a table with the facts that it told.
 type rig struct {
 	*listener.Table
@@ -128,10 +92,17 @@ type rig struct {
 
 func newRig(t testing.TB) *rig {
 	t.Helper()
+	return newRigWith(t, listener.Config{})
+}
+
+// newRigWith is newRig with more than facts.
+func newRigWith(t testing.TB, cfg listener.Config) *rig {
+	t.Helper()
 	fds := countFDs(t)
 	goroutines := runtime.NumGoroutine()
 	r := &rig{t: t, more: make(chan struct{})}
-	r.Table = listener.New(listener.Config{Facts: r.record})
+	cfg.Facts = r.record
+	r.Table = listener.New(cfg)
 	t.Cleanup(func() {
 		r.Close()
 		http.DefaultClient.CloseIdleConnections()
@@ -264,9 +235,21 @@ type spec struct {
 	args   []string
 	env    []string
 	dir    string
+	hand   int // slot of the notification memory
 }
 
 func (r *rig) start(s spec) *worker {
+	r.t.Helper()
+	return r.startWith(s, func(w listener.Worker, fd int) {
+		if err := r.Attach(w, fd); err != nil {
+			r.t.Fatal(err)
+		}
+	})
+}
+
+// startWith starts a program, which runs when attach has done with its notify
+// descriptor what it has to.
+func (r *rig) startWith(s spec, attach func(w listener.Worker, fd int)) *worker {
 	r.t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -322,9 +305,7 @@ func (r *rig) start(s spec) *worker {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.Attach(listener.Worker{ID: w.id, App: s.app, Slot: s.slot, PID: w.cmd.Process.Pid, Even: s.even}, fds[0]); err != nil {
-		r.t.Fatal(err)
-	}
+	attach(listener.Worker{ID: w.id, App: s.app, Slot: s.slot, PID: w.cmd.Process.Pid, Even: s.even, Hand: s.hand}, fds[0])
 	if _, err := unix.Write(pair[0], []byte{1}); err != nil {
 		r.t.Fatal(err)
 	}

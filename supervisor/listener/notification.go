@@ -4,6 +4,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
 
 // notification is struct seccomp_notif (seccomp_unotify(2)). PID is a thread's
@@ -36,8 +38,11 @@ type addFD struct {
 }
 
 // handSize is the room for one notification in hand; the kernel's struct has
-// 80 bytes today.
-const handSize = 128
+// 80 bytes today. What is behind it is ours.
+const (
+	handSize = 128
+	handNote = handSize - 8
+)
 
 // hand is where the kernel writes the one notification that a worker's reader
 // is working on. It is a type of its own because it may lie in memory that
@@ -47,6 +52,13 @@ const handSize = 128
 type hand struct{ mem *[handSize]byte }
 
 func newHand() hand { return hand{new([handSize]byte)} }
+
+// full tells if a notification is in hand.
+func (h hand) full() bool { return h.notification().ID != 0 }
+
+// note is the inode of the socket that we made in the stead of the worker's and
+// are about to put over it: whoever finds it there knows that it is ours.
+func (h hand) note() *uint64 { return (*uint64)(unsafe.Pointer(&h.mem[handNote])) }
 
 func (h hand) notification() *notification { return (*notification)(unsafe.Pointer(h.mem)) }
 
@@ -73,23 +85,26 @@ func (h hand) valid(fd int) bool {
 }
 
 // answer is what the system call does in the worker: go on by itself, or
-// return 0 or an error.
+// return 0 or an error. later: nobody answers now, and what is in hand stays there.
 type answer struct {
 	proceed bool
 	errno   unix.Errno
+	later   bool
 }
 
 // proceed lets the kernel execute the call as the program made it.
 var proceed = answer{proceed: true}
 
 // send answers the notification and forgets it. A thread that is gone
-// (ENOENT) needs no answer, and there is no other error.
+// (ENOENT) needs no answer, and there is no other error. An id that is answered is
+// not valid any more, so whoever finds it knows.
 func (h hand) send(fd int, a answer) {
 	r := response{ID: h.notification().ID, Error: -int32(a.errno)}
 	if a.proceed {
 		r.Flags, r.Error = unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE, 0
 	}
 	_ = ioctl(fd, unix.SECCOMP_IOCTL_NOTIF_SEND, unsafe.Pointer(&r))
+	fault.Point("notify.answered")
 	h.clear()
 }
 

@@ -16,7 +16,8 @@ const (
 type owner struct {
 	Worker
 	standing
-	told bool // it was withdrawn at some time
+	told  bool // it was withdrawn at some time
+	known bool // it lives, as far as this daemon was told (Adopt knows what lived)
 }
 
 // active tells if new connections are for it. Whoever shares a socket accepts
@@ -30,10 +31,31 @@ func (t *Table) ownerOf(w Worker) *owner {
 		o = &owner{Worker: w}
 		t.owners[w.ID] = o
 	}
+	if !o.known {
+		pid := o.PID
+		o.Worker, o.known = w, true
+		o.PID = pid
+	}
 	if w.PID != 0 {
 		o.PID = w.PID
 	}
 	return o
+}
+
+// dismiss takes everything from a worker that is gone.
+func (t *Table) dismiss(worker uint64) {
+	o := t.owners[worker]
+	if o == nil {
+		return
+	}
+	delete(t.owners, worker)
+	for _, h := range t.inodes {
+		delete(h.listeners, worker)
+		t.disown(h, o)
+	}
+	if o.Even {
+		t.armSettle() // what it would have taken is judged now
+	}
 }
 
 // Admit says that a worker may get new connections from now on. Shares that it
@@ -51,12 +73,12 @@ func (t *Table) Admit(worker uint64) {
 		pid, closed = o.PID, suspects{}
 		for inode, h := range t.inodes {
 			if h.owners[worker] != nil && !h.settled && h.handing == 0 && !h.of.declared && len(h.of.shares) > 1 {
-				closed[inode] = &suspect{version: h.version, due: true}
+				closed[inode] = &suspect{version: h.version, due: true, pids: h.pids()}
 			}
 		}
 	})
 	if len(closed) > 0 {
-		closed.look(pid)
+		t.look(closed, pid)
 	}
 	t.do(func() {
 		t.drop(closed)
@@ -71,7 +93,7 @@ func (t *Table) Admit(worker uint64) {
 func (t *Table) Withdraw(worker uint64) {
 	t.do(func() {
 		if o := t.owners[worker]; o != nil {
-			o.told = true
+			o.told, t.dirty = true, true
 		}
 		t.stand(worker, withdrawn)
 	})
@@ -99,7 +121,7 @@ func (t *Table) stand(worker uint64, now standing) {
 	if o == nil || o.standing == lost || o.standing == now {
 		return
 	}
-	o.standing = now
+	o.standing, t.dirty = now, true
 	for _, s := range t.sockets {
 		if s.app == o.App {
 			t.steer(s)
@@ -126,7 +148,7 @@ func (t *Table) own(h *share, o *owner) {
 		return // detached while its reader was at work, or has it
 	}
 	h.owners[o.ID] = o
-	h.freed = time.Time{}
+	h.freed, t.dirty = time.Time{}, true
 	if o.Even {
 		h.origin = o.ID
 		t.unsettle(h)
@@ -139,6 +161,7 @@ func (t *Table) disown(h *share, o *owner) {
 	if h.owners[o.ID] == nil {
 		return
 	}
+	t.dirty = true
 	delete(h.owners, o.ID)
 	delete(h.listeners, o.ID)
 	t.left(h, o)
@@ -153,7 +176,7 @@ func (t *Table) left(h *share, o *owner) {
 	if h.last != o.ID || h.freed.IsZero() {
 		h.freed = time.Now()
 	}
-	h.last, h.withdrawn = o.ID, o.told
+	h.last, h.withdrawn, t.dirty = o.ID, o.told, true
 	if len(h.of.shares) > 1 {
 		t.armSettle()
 	}

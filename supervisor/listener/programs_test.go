@@ -25,6 +25,10 @@ func program(role string) error {
 		"fork-probe":  forkProbe,
 		"late-listen": lateListen,
 		"closer":      closer,
+		"daemon":      daemon,
+		"gap":         gap,
+		"rebind":      rebind,
+		"let-go":      letGo,
 	}
 	if f := roles[role]; f != nil {
 		return f()
@@ -243,6 +247,80 @@ func benchBind() error {
 	fmt.Print(spent.Nanoseconds())
 	os.Exit(0)
 	return nil
+}
+
+// rebind listens, and at SIGUSR1 does so again with another socket.
+func rebind() error {
+	again := make(chan os.Signal, 1)
+	signal.Notify(again, syscall.SIGUSR1)
+	for _, word := range []string{"once", "twice"} {
+		fd, err := tcpSocket()
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(unix.Bind(fd, loopback(envPort("PORT"))), unix.Listen(fd, 5)); err != nil {
+			return err
+		}
+		fmt.Println(word)
+		if word == "once" {
+			<-again
+		}
+	}
+	return wait()
+}
+
+// letGo listens, and closes that.
+func letGo() error {
+	ln, err := net.Listen("tcp", os.Getenv("ADDR"))
+	if err != nil {
+		return err
+	}
+	ln.Close()
+	fmt.Println("closed")
+	return wait()
+}
+
+// gap does, after SIGUSR1, everything at once that the filter holds up: bind and
+// listen, a datagram from port 0, a connection from a source port.
+func gap() error {
+	next := make(chan os.Signal, 1)
+	signal.Notify(next, syscall.SIGUSR1)
+	fmt.Println("ready")
+	<-next
+	peer := "127.0.0.1:" + os.Getenv("PEER")
+	acts := []func() error{
+		func() error {
+			fd, err := tcpSocket()
+			if err != nil {
+				return err
+			}
+			return errors.Join(unix.Bind(fd, loopback(envPort("PORT"))), unix.Listen(fd, 5))
+		},
+		func() error {
+			c, err := net.ListenPacket("udp", "127.0.0.1:0")
+			if err != nil {
+				return err
+			}
+			_, err = c.WriteTo([]byte("gauge:1|g"), &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: envPort("PEER")})
+			return err
+		},
+		func() error {
+			d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: envPort("SOURCE")}}
+			_, err := d.Dial("tcp", peer)
+			return err
+		},
+	}
+	done := make(chan error)
+	for _, act := range acts {
+		go func() { done <- act() }() // ends with its call
+	}
+	for range acts {
+		if err := <-done; err != nil {
+			return err
+		}
+	}
+	fmt.Println("done")
+	return wait()
 }
 
 // closer accepts at once, reads a little later, and at SIGINT closes what it has

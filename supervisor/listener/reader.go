@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
 
 // reader answers the notifications of one worker, one at a time. Its goroutine
@@ -14,6 +16,11 @@ type reader struct {
 	m    *member
 	fd   int // of the filter; the pump's
 	hand hand
+
+	begun   bool     // it has looked what a predecessor had in hand
+	again   bool     // somebody may have begun with what is in hand
+	pending bool     // that is counted in the table's inHand
+	unnamed []uint64 // of an adopted worker: inodes of sockets it bound to port 0, oldest first
 }
 
 // maxTries limits how often a bind is tried anew because what was in its way
@@ -25,6 +32,9 @@ func (r *reader) run() { r.m.pump.run(r.poll, r.handle) }
 // poll takes a notification into the hand. RECV knows no O_NONBLOCK, so the
 // descriptor is polled first; with one reader it doesn't block then.
 func (r *reader) poll(fd int) readiness {
+	if r.again = !r.begun || r.hand.full(); r.again {
+		return something // a predecessor's, or what was left in hand by Quiesce
+	}
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 	for {
 		_, err := unix.Poll(fds, 0)
@@ -40,6 +50,7 @@ func (r *reader) poll(fd int) readiness {
 		}
 		switch err := r.hand.receive(fd); err {
 		case nil:
+			fault.Point("notify.received")
 			return something
 		case unix.ENOENT: // withdrawn
 		default:
@@ -48,10 +59,29 @@ func (r *reader) poll(fd int) readiness {
 	}
 }
 
-// handle answers the notification in hand.
+// handle answers the notification in hand, unless it was answered already.
 func (r *reader) handle() {
+	if !r.begun {
+		r.begun = true
+		if r.m.adopted {
+			r.t.do(func() { r.t.tellAgain(r.m) })
+		}
+	}
+	if r.again && !r.valid() {
+		r.hand.clear()
+	} else {
+		r.answer()
+	}
+	if r.pending && !r.hand.full() {
+		r.pending = false
+		r.t.do(r.t.settled)
+	}
+}
+
+// answer carries the call in hand out and says so, or leaves it there.
+func (r *reader) answer() {
 	n := r.hand.notification()
-	g := newTarget(int(n.PID))
+	g := r.t.target(int(n.PID))
 	a := proceed
 	switch {
 	case n.NR == unix.SYS_BIND:
@@ -61,7 +91,9 @@ func (r *reader) handle() {
 	case isUnlink(n.NR):
 		a = r.unlink(g, n)
 	}
-	r.hand.send(r.fd, a)
+	if !a.later {
+		r.hand.send(r.fd, a)
+	}
 }
 
 func (r *reader) valid() bool { return r.hand.valid(r.fd) }
@@ -74,13 +106,21 @@ func (r *reader) bind(g target, n *notification) answer {
 	}
 	raw, err := g.memory(n.Args[1], make([]byte, length))
 	if err != nil {
-		return r.unreadable(err)
+		return r.blind("the worker's memory", err)
 	}
 	k, path, ok := parseSockaddr(raw)
-	if !ok || len(raw) != int(length) || !r.valid() {
+	if len(raw) != int(length) || !r.valid() {
 		return proceed
 	}
-	w, ok := r.take(g, int(int32(n.Args[0])), k.family)
+	fd := int(int32(n.Args[0]))
+	if !ok {
+		r.noteUnnamed(g, fd, k)
+		return proceed
+	}
+	if r.again && r.bound(g, fd) {
+		return answer{}
+	}
+	w, ok := r.take(g, fd, k.family)
 	if !ok {
 		return proceed
 	}
@@ -89,7 +129,7 @@ func (r *reader) bind(g target, n *notification) answer {
 		return r.bindPath(g, w, k, path)
 	}
 	if k.netns, err = g.netns(); err != nil {
-		return proceed
+		return r.blind("the worker's network namespace", err)
 	}
 	if k.family == unix.AF_INET6 {
 		k.v6only = r.v6only(w, k)
@@ -108,7 +148,7 @@ func (r *reader) bind(g target, n *notification) answer {
 func (r *reader) bindPath(g target, w *wish, k key, path string) answer {
 	p, err := g.locate(unix.AT_FDCWD, path)
 	if err != nil {
-		return proceed // the folder is missing: the kernel says so
+		return r.blind("the worker's folder", err) // it is missing: the kernel says so
 	}
 	w.key = p.key()
 	w.path, w.addr = p.path, "unix:"+p.path
@@ -141,14 +181,19 @@ func (r *reader) listen(g target, n *notification) answer {
 func (r *reader) settle(g target, w *wish, decide func(*wish) verdict) answer {
 	for tries := 0; tries < maxTries; tries++ {
 		var v verdict
-		if !r.t.do(func() { v = decide(w) }) {
+		recorded, ok := r.t.decide(func() { v = decide(w) })
+		if !ok {
 			return proceed
 		}
 		switch {
 		case v.proceed:
 			return proceed
+		case v.later:
+			return answer{later: true}
+		case v.strange:
+			r.recognise(g, w)
 		case v.look != nil:
-			v.look.look(w.tgid)
+			r.t.look(v.look, w.tgid)
 			w.looked = v.look
 			w.looks++
 		case v.wait != nil:
@@ -157,8 +202,6 @@ func (r *reader) settle(g target, w *wish, decide func(*wish) verdict) answer {
 			if !r.valid() {
 				return answer{errno: unix.EINTR} // killed meanwhile; nobody reads it
 			}
-		case v.give != nil:
-			return r.put(g, w, v)
 		case v.sibling != nil:
 			if a, done := r.share(g, w, v.sibling); done {
 				return a
@@ -168,13 +211,25 @@ func (r *reader) settle(g target, w *wish, decide func(*wish) verdict) answer {
 				r.refuse(g, w, v)
 			}
 			return answer{errno: v.errno}
-		case (w.own || w.made) && !w.listens:
-			return r.over(g, w, w.sock) // ours is bound, the worker's not yet
 		default:
-			return answer{}
+			r.onRecord(recorded)
+			fault.Point("notify.recorded")
+			return r.carryOut(g, w, v)
 		}
 	}
 	return answer{errno: unix.EADDRINUSE}
+}
+
+// carryOut does in the worker what was decided and is on record.
+func (r *reader) carryOut(g target, w *wish, v verdict) answer {
+	switch {
+	case v.give != nil:
+		return r.put(g, w, v)
+	case (w.own || w.made) && !w.listens: // ours is bound, the worker's not yet
+		*r.hand.note() = w.inode
+		return r.over(g, w, w.sock)
+	}
+	return answer{}
 }
 
 // put carries a grant out.
@@ -185,13 +240,14 @@ func (r *reader) put(g target, w *wish, v verdict) answer {
 	}
 	a := r.over(g, w, v.copy)
 	ok := a == answer{}
-	r.t.do(func() {
+	recorded, _ := r.t.decide(func() {
 		r.t.granted(v, r.m, ok)
 		if ok && w.listens {
 			_ = r.t.listenAgain(v.give, w.backlog)
 			r.t.listens(v.give, r.m, w.tgid)
 		}
 	})
+	r.onRecord(recorded)
 	return a
 }
 
@@ -199,11 +255,13 @@ func (r *reader) put(g target, w *wish, v verdict) answer {
 func (r *reader) over(g target, w *wish, ours int) answer {
 	flags, err := g.flags(w.fd)
 	if err != nil {
+		r.blind("the flags of the worker's descriptor", err)
 		flags = unix.O_CLOEXEC
 	}
 	err = r.hand.put(r.fd, ours, w.fd, flags&unix.O_CLOEXEC != 0)
 	switch {
 	case err == nil:
+		fault.Point("notify.added")
 		return answer{}
 	case errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ESRCH):
 		return answer{errno: unix.EINTR} // the thread is gone; nobody reads it
@@ -219,8 +277,12 @@ func (r *reader) over(g target, w *wish, ours int) answer {
 func (r *reader) share(g target, w *wish, c *candidate) (a answer, done bool) {
 	fd := -1
 	if pidfd, err := unix.PidfdOpen(c.tgid, 0); err == nil {
-		fd, _ = r.t.takeFD(pidfd, c.fd)
+		fd, err = r.t.takeFD(pidfd, c.fd)
 		unix.Close(pidfd)
+		if err == unix.EPERM || err == unix.ENOSYS {
+			// It is not known to be closed; the kernel knows.
+			return r.blind("the socket of another worker", err), true
+		}
 	}
 	if fd >= 0 {
 		defer unix.Close(fd)
@@ -267,11 +329,17 @@ func (r *reader) unavailable(reason, remedy string) {
 	r.t.do(func() { r.t.unavailable(r.m.ID, r.m.App, reason, remedy) })
 }
 
-// unreadable says why the worker's memory can't be read, unless it is gone or
-// gave a bad address.
-func (r *reader) unreadable(err error) answer {
-	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-		r.unavailable("the worker's memory can't be read: "+err.Error(), remedyPtrace)
+// blind answers a call of which something can't be seen, and says so if we are not
+// allowed to see it (Yama, ptrace(2)); else the worker is gone, or has given what
+// the kernel will refuse.
+func (r *reader) blind(what string, err error) answer {
+	if denied(err) {
+		r.unavailable(what+" can't be seen: "+err.Error(), remedyPtrace)
 	}
 	return proceed
+}
+
+// denied tells if an error is that of somebody who may not.
+func denied(err error) bool {
+	return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSYS)
 }

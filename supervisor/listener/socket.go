@@ -22,6 +22,7 @@ type socket struct {
 	declared bool
 	mode     uint32 // of a declared unix socket
 	adorned  bool   // its file has got its owner and mode
+	adorning bool   // or is getting them
 
 	first  *share   // what workers share that are not even
 	shares []*share // in the kernel's order; one if nobody is even
@@ -53,8 +54,8 @@ type share struct {
 	arrivals
 }
 
-// storeName is the descriptor's name in the store.
-func (h *share) storeName() string { return "l" + strconv.FormatUint(h.seq, 10) }
+// storeName is the name of a socket's descriptor in the store.
+func storeName(seq uint64) string { return "l" + strconv.FormatUint(seq, 10) }
 
 // guess names a worker that may have shut the socket down: the only one there
 // is.
@@ -82,6 +83,17 @@ func (h *share) heard(worker uint64, pid int) bool {
 	}
 	h.listeners[worker] = append(pids, pid)
 	return true
+}
+
+// pids are processes of its workers: the main ones, and those that listen on it.
+func (h *share) pids() (all []int) {
+	for id, o := range h.owners {
+		if o.PID > 0 {
+			all = append(all, o.PID)
+		}
+		all = append(all, h.listeners[id]...)
+	}
+	return all
 }
 
 // serves tells if a process of the worker has called listen on it.
@@ -120,6 +132,8 @@ type candidate struct {
 type member struct {
 	*owner
 	pump       *pump
+	shared     bool         // what is in hand outlives this process
+	adopted    bool         // it was attached by an earlier daemon before
 	candidates []*candidate // oldest first
 	facts      bucket       // Bound, Refused, Closed
 	heard      bucket       // Listening, which a storm of the others must not drown

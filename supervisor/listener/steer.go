@@ -76,6 +76,9 @@ func (t *Table) steer(s *socket) {
 		s.choice, s.attached = s.shares, nil
 		return
 	}
+	if t.still || t.adopting {
+		return // the kernel chooses as it was told last; goOn says anew
+	}
 	if choice := s.choose(); !slices.Equal(choice, s.choice) {
 		s.choice = choice
 		for _, h := range choice {

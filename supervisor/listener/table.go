@@ -28,7 +28,9 @@ type Table struct {
 	store     Store
 	facts     func(Fact)
 	somaxconn int
+	hands     *Hands
 	takeFD    func(pidfd, fd int) (int, error) // pidfd_getfd, replaced by tests
+	refused   func(path string) error          // tests: what of /proc can't be seen, and why
 
 	ops    chan func()
 	closed chan struct{}
@@ -44,7 +46,8 @@ type Table struct {
 	pumps      map[*pump]struct{}
 	warned     map[[2]string]bool // app, reason
 	seq        uint64
-	quiet      bool
+	quiet      bool // Quiesce: nothing is begun any more
+	still      bool // and nothing is under way
 	watch      *watch
 	settle     *time.Timer
 	armed      bool // settle runs
@@ -54,6 +57,8 @@ type Table struct {
 	calm       *time.Timer
 	calming    bool          // calm runs
 	changed    chan struct{} // closed with the next change, nil if nobody waits
+	journal
+	succession
 }
 
 // New starts a table without sockets. Close ends it.
@@ -61,6 +66,8 @@ func New(cfg Config) *Table {
 	t := &Table{
 		store:      cfg.Store,
 		facts:      cfg.Facts,
+		hands:      cfg.Hands,
+		journal:    journal{record: cfg.Record},
 		somaxconn:  readSomaxconn(),
 		takeFD:     func(pidfd, fd int) (int, error) { return unix.PidfdGetfd(pidfd, fd, 0) },
 		ops:        make(chan func()),
@@ -94,19 +101,22 @@ func (t *Table) run() {
 			op()
 		case <-t.settle.C:
 			t.startSettling()
+			t.commit()
 		case <-t.calm.C:
 			t.calmDown()
+			t.commit()
 		case <-t.closed:
 			return
 		}
 	}
 }
 
-// do executes f in the table's goroutine and waits for it; false: it is closed.
+// do executes f in the table's goroutine, gives what it changed to be recorded, and
+// waits for both; false: it is closed.
 func (t *Table) do(f func()) bool {
 	done := make(chan struct{})
 	select {
-	case t.ops <- func() { defer close(done); f() }:
+	case t.ops <- func() { defer close(done); f(); t.commit() }:
 		<-done
 		return true
 	case <-t.closed:
@@ -127,44 +137,6 @@ func readSomaxconn() int {
 	return n
 }
 
-// Attach begins to answer the notifications of a worker. It owns notifyFD
-// from now on, and closes it when the worker is detached or has no process
-// left. The worker's calls wait until then.
-func (t *Table) Attach(w Worker, notifyFD int) error {
-	p, err := newPump(notifyFD, "seccomp")
-	if err != nil {
-		return err
-	}
-	m := &member{
-		pump:  p,
-		facts: newBucket(maxFacts, factsPerSecond),
-		heard: newBucket(maxSockets, factsPerSecond),
-		looks: newBucket(maxLooks, looksPerSecond),
-	}
-	ok := t.do(func() {
-		m.owner = t.ownerOf(w)
-		t.members[w.ID] = m
-		t.startPump(p, (&reader{t: t, m: m, fd: notifyFD, hand: newHand()}).run)
-	})
-	if !ok {
-		p.file.Close()
-		return errClosed
-	}
-	return nil
-}
-
-// startPump starts a pump's goroutine; it ends with p.
-func (t *Table) startPump(p *pump, run func()) {
-	t.pumps[p] = struct{}{}
-	if t.quiet {
-		p.pause()
-	}
-	go func() {
-		run()
-		t.do(func() { delete(t.pumps, p) })
-	}()
-}
-
 // Detach says that a worker is gone, or that its calls are none of ours any
 // more: its reader ends, its notify descriptor is closed. What it listened on
 // stays held; its shares are free for the next even worker. Connections that
@@ -180,18 +152,7 @@ func (t *Table) Detach(worker uint64) {
 			}
 			m.pump.stop()
 		}
-		o := t.owners[worker]
-		if o == nil {
-			return
-		}
-		delete(t.owners, worker)
-		for _, h := range t.inodes {
-			delete(h.listeners, worker)
-			t.disown(h, o)
-		}
-		if o.Even {
-			t.armSettle() // what it would have taken is judged now
-		}
+		t.dismiss(worker)
 	})
 }
 
@@ -205,7 +166,7 @@ func (t *Table) Files(w Worker, list []Declared) (files []File, err error) {
 		return nil, err
 	}
 	missing := ""
-	t.do(func() {
+	t.doOnRecord(func() {
 		for _, d := range wanted {
 			if t.heldAt(w.App, d.shown) == nil {
 				missing = d.Address
@@ -269,7 +230,9 @@ func (t *Table) Retain(app string, declared []Declared, workers []uint64) {
 	}
 	t.do(func() {
 		for _, s := range t.of(func(s *socket) bool { return s.app == app }) {
-			s.declared = s.declared && keep[s.addr]
+			if s.declared && !keep[s.addr] {
+				s.declared, t.dirty = false, true
+			}
 			served := slices.ContainsFunc(workers, s.serves)
 			if !s.declared && !served {
 				t.close(s, false)
@@ -291,79 +254,4 @@ func (t *Table) Release(app string) {
 			}
 		}
 	})
-}
-
-// Quiesce returns when nothing is read or watched any more. It closes nothing;
-// calls of workers wait for Resume, or for another process that has copies of
-// the descriptors. Quiesce and Resume are called by one goroutine.
-func (t *Table) Quiesce() {
-	phases := map[*pump]*phase{}
-	t.do(func() {
-		t.quiet, t.armed, t.calming = true, false, false
-		t.wake()
-		t.settle.Stop()
-		t.calm.Stop()
-		for p := range t.pumps {
-			phases[p] = p.pause()
-		}
-	})
-	for p, ph := range phases {
-		select {
-		case <-ph.still:
-		case <-p.done:
-		}
-	}
-	t.scans.Wait()
-}
-
-// Resume ends what Quiesce began.
-func (t *Table) Resume() {
-	t.do(func() {
-		t.quiet = false
-		for p := range t.pumps {
-			p.goOn()
-		}
-		t.armSettle()
-		t.startCalming()
-	})
-}
-
-// Close ends all readers and closes every descriptor of the table. Files of
-// unix sockets stay; Release removes them.
-func (t *Table) Close() {
-	var pumps []*pump
-	t.do(func() {
-		t.settle.Stop()
-		t.calm.Stop()
-		if t.watch != nil {
-			t.watch.pump.stop()
-		}
-		if t.counter != nil {
-			t.counter.pump.stop()
-		}
-		for _, m := range t.members {
-			m.pump.stop()
-		}
-		t.members = map[uint64]*member{}
-		for p := range t.pumps {
-			pumps = append(pumps, p)
-		}
-	})
-	for _, p := range pumps {
-		<-p.done
-	}
-	t.scans.Wait()
-	t.do(func() {
-		for _, c := range t.candidates {
-			t.forget(c)
-		}
-		if t.counter != nil {
-			unix.Syscall(unix.SYS_IO_DESTROY, t.counter.ctx, 0, 0) // which ends the polls
-		}
-		for _, h := range t.inodes {
-			unix.Close(h.fd)
-		}
-		close(t.closed)
-	})
-	<-t.done
 }

@@ -13,9 +13,10 @@ import (
 func (r *reader) take(g target, fd int, family uint16) (w *wish, ok bool) {
 	st, err := g.status()
 	if err != nil {
+		r.blind("the worker's process", err)
 		return nil, false
 	}
-	w = &wish{m: r.m, tgid: st.tgid, fd: fd, sock: -1}
+	w = &wish{m: r.m, tgid: st.tgid, fd: fd, sock: -1, again: r.again}
 	pidfd, err := unix.PidfdOpen(st.tgid, 0)
 	if err != nil {
 		return nil, false

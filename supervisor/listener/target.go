@@ -15,11 +15,27 @@ import (
 // target is the thread whose call is in hand, seen through /proc. What it
 // gives is true only if the notification is still valid afterwards.
 type target struct {
-	tid  int
-	proc string // /proc/TID
+	tid     int
+	proc    string                  // /proc/TID
+	refused func(path string) error // tests: why a path can't be seen; may be nil
 }
 
 func newTarget(tid int) target { return target{tid: tid, proc: "/proc/" + strconv.Itoa(tid)} }
+
+// target is a thread as the table sees it.
+func (t *Table) target(tid int) target {
+	g := newTarget(tid)
+	g.refused = t.refused
+	return g
+}
+
+// may tells why something of the thread can't be seen, if a test wants that.
+func (g target) may(path string) error {
+	if g.refused == nil {
+		return nil
+	}
+	return g.refused(g.proc + path)
+}
 
 // status is what we need of /proc/TID/status (proc_pid_status(5)).
 type status struct {
@@ -66,6 +82,9 @@ func parseStatus(b []byte) (st status, err error) {
 // memory reads up to len(buf) bytes at an address; less at the end of what is
 // mapped.
 func (g target) memory(address uint64, buf []byte) ([]byte, error) {
+	if err := g.may("/mem"); err != nil {
+		return nil, err
+	}
 	f, err := os.Open(g.proc + "/mem")
 	if err != nil {
 		return nil, err
@@ -98,6 +117,9 @@ func (g target) text(address uint64) (string, error) {
 // flags are the open file's flags and close-on-exec of a descriptor
 // (proc_pid_fdinfo(5)).
 func (g target) flags(fd int) (int, error) {
+	if err := g.may("/fdinfo"); err != nil {
+		return 0, err
+	}
 	b, err := os.ReadFile(g.proc + "/fdinfo/" + strconv.Itoa(fd))
 	if err != nil {
 		return 0, err
@@ -117,6 +139,9 @@ func parseFlags(b []byte) (int, error) {
 
 // netns is the inode of the thread's network namespace.
 func (g target) netns() (uint64, error) {
+	if err := g.may("/ns"); err != nil {
+		return 0, err
+	}
 	var st unix.Stat_t
 	err := unix.Stat(g.proc+"/ns/net", &st)
 	return st.Ino, err
@@ -124,6 +149,9 @@ func (g target) netns() (uint64, error) {
 
 // link gives what a descriptor is, socket:[inode].
 func (g target) link(fd int) string {
+	if g.may("/fd") != nil {
+		return ""
+	}
 	s, _ := os.Readlink(g.proc + "/fd/" + strconv.Itoa(fd))
 	return s
 }
@@ -147,6 +175,9 @@ type place struct {
 // locate finds where a path of the thread lies; dirfd is a descriptor of it or
 // AT_FDCWD.
 func (g target) locate(dirfd int, path string) (place, error) {
+	if err := g.may("/root"); err != nil {
+		return place{}, err
+	}
 	root, err := os.Readlink(g.proc + "/root")
 	if err != nil {
 		return place{}, err

@@ -25,14 +25,14 @@ func (r *reader) unlink(g target, n *notification) answer {
 	}
 	name, err := g.text(at)
 	if err != nil {
-		return r.unreadable(err)
+		return r.blind("the worker's memory", err)
 	}
 	if name == "" || !r.valid() {
 		return proceed
 	}
 	p, err := g.locate(dirfd, name)
 	if err != nil {
-		return proceed
+		return r.blind("the worker's folder", err)
 	}
 	keeps := false
 	r.t.do(func() { keeps = r.t.keepsPath(r.m.App, p.key(), p.path) })
@@ -47,6 +47,7 @@ func (r *reader) unlink(g target, n *notification) answer {
 func (r *reader) adorn(g target, s *socket) {
 	st, err := g.status()
 	if err != nil {
+		r.blind("the worker's umask", err)
 		return
 	}
 	// path, mode and file don't change while the socket is being handed out.

@@ -92,7 +92,7 @@ func (t *Table) hangup(fd int, events uint32) {
 	}
 	err := t.listenOnceMore(h)
 	if err == nil && h.of.key.isUnix() {
-		err, h.listening = errUnixShutdown, false
+		err, h.listening, t.dirty = errUnixShutdown, false, true
 	}
 	if h.hangups.take(time.Now()) {
 		t.facts(Hung{App: h.of.app, Addr: h.of.addr, Worker: h.guess(), Err: err})
@@ -127,7 +127,7 @@ func (t *Table) listenOnceMore(h *share) error {
 		}()
 	}
 	err := t.listenAgain(h, minBacklog)
-	s.attached = nil
+	s.attached, t.dirty = nil, true
 	t.steer(s)
 	return err
 }
