@@ -78,9 +78,12 @@ func (h *Holder) Push(name string, fd int) error {
 	if !validName(name) {
 		return fmt.Errorf("cannot store %q: not a name of 1 to %d printable characters without a colon", name, maxName)
 	}
-	replaced, err := h.enter(name, fd)
+	inherited, replaced, err := h.enter(name, fd)
 	if err != nil {
 		return err
+	}
+	if inherited >= 0 {
+		unix.Close(inherited)
 	}
 	if replaced {
 		err = h.send(name, notify.Message{FDStoreRemove: true, FDName: name, Other: []notify.Var{{Name: replacing, Value: "1"}}})
@@ -102,19 +105,23 @@ func store(name string) notify.Message {
 	return notify.Message{FDStore: true, FDNoPoll: true, FDName: name}
 }
 
-// enter takes name into the book, and tells if it was there.
-func (h *Holder) enter(name string, fd int) (replaced bool, err error) {
+// enter takes name into the book, and tells if it was there; an inherited descriptor that
+// nobody has taken is the caller's to close then, else -1.
+func (h *Holder) enter(name string, fd int) (inherited int, replaced bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, replaced = h.held[name]
-	if _, waiting := h.inherited[name]; waiting {
-		return false, fmt.Errorf("cannot store %s: one that was inherited has the name", name)
+	inherited, left := h.inherited[name]
+	if !left {
+		inherited = -1
 	}
+	replaced = replaced || left
 	if n := len(h.held) + len(h.inherited); h.limit > 0 && !replaced && n >= h.limit {
-		return false, fmt.Errorf("cannot store %s: the holder takes no more than %d descriptors (FileDescriptorStoreMax=)", name, h.limit)
+		return -1, false, fmt.Errorf("cannot store %s: the holder takes no more than %d descriptors (FileDescriptorStoreMax=)", name, h.limit)
 	}
+	delete(h.inherited, name)
 	h.held[name] = fd
-	return replaced, nil
+	return inherited, replaced, nil
 }
 
 func (h *Holder) leave(name string) {
