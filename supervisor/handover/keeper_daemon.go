@@ -197,7 +197,7 @@ func (k *keeper) reap() {
 			return
 		}
 		// What a daemon said last may be that another is the daemon now.
-		k.receive()
+		k.receive(true)
 		isMain := k.main != nil && k.main.pid == pid
 		if !isMain { // before it is gone from /proc, so that nobody finds neither
 			if s, err := readStat(pid); err == nil {
@@ -245,7 +245,7 @@ func nextZombie() (pid int, status unix.WaitStatus, ok bool) {
 
 // foreignEnded takes the end of a daemon that is, or was, not our child.
 func (k *keeper) foreignEnded(m *mainProcess) {
-	k.receive() // its last words
+	k.receive(true) // its last words
 	if k.main != m {
 		return
 	}

@@ -330,6 +330,7 @@ func TestTheKeeperGoesOnInARotatedLog(t *testing.T) {
 	}
 	d.kill()
 	d = s.daemon()
+	d.ok("barrier")
 	text, err := os.ReadFile(log)
 	if err != nil || !strings.Contains(string(text), "keeper: the daemon (pid") {
 		t.Errorf("the new log: %q, %v", text, err)
@@ -372,4 +373,3 @@ func TestTheKeeperIsSmall(t *testing.T) {
 		t.Errorf("%d kB", rss)
 	}
 }
-

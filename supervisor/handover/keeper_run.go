@@ -176,7 +176,7 @@ func (k *keeper) run() int {
 		case <-k.children:
 			k.reap()
 		case <-k.socket.readable:
-			k.receive()
+			k.receive(false)
 			k.socket.drained <- struct{}{}
 		case m := <-k.gone:
 			k.foreignEnded(m)

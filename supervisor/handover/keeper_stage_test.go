@@ -91,7 +91,13 @@ func newStage(t *testing.T) *stage {
 // reapAll waits for what the keeper has left: an actor ends when its stage is gone, a
 // keeper that replaced another is killed.
 func (s *stage) reapAll() {
-	timer := time.AfterFunc(guard, func() { panic("a process is left") })
+	timer := time.AfterFunc(guard, func() {
+		for _, pid := range children() {
+			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			fmt.Fprintf(os.Stderr, "left: pid %d, %q\n", pid, cmdline)
+		}
+		panic(s.t.Name() + " has left processes")
+	})
 	defer timer.Stop()
 	for {
 		for _, pid := range children() {
@@ -106,10 +112,13 @@ func (s *stage) reapAll() {
 }
 
 func children() (pids []int) {
-	data, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
-	for _, f := range strings.Fields(string(data)) {
-		pid, _ := strconv.Atoi(f)
-		pids = append(pids, pid)
+	tasks, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, task := range tasks {
+		data, _ := os.ReadFile(task)
+		for _, f := range strings.Fields(string(data)) {
+			pid, _ := strconv.Atoi(f)
+			pids = append(pids, pid)
+		}
 	}
 	return pids
 }
@@ -153,7 +162,7 @@ func (s *stage) keep(ready *os.File, change ...func(*exec.Cmd)) {
 	}
 }
 
-// said is what the keepers have said so far.
+// said is what the keepers have said so far; a barrier before it makes that definite.
 func (s *stage) said() string {
 	data, _ := os.ReadFile(s.path("stderr"))
 	return string(data)

@@ -45,6 +45,7 @@ func TestTheStoreSurvivesFiftyKills(t *testing.T) {
 		if got := d.do("read", "ctl"); !strings.HasPrefix(got, `"\x00`) {
 			t.Fatalf("ctl is not the last that was pushed: %.20s", got)
 		}
+		d.ok("barrier")
 		line := fmt.Sprintf("supervisor: keeper: the daemon (pid %d) was killed by SIGKILL; started again as pid %d\n", killed, d.pid)
 		if !strings.HasSuffix(s.said(), line) {
 			t.Fatalf("did not say %q", line)
@@ -133,7 +134,7 @@ func TestBackOffUntilReady(t *testing.T) {
 	d.kill()
 	d = s.daemon()
 	d.kill()
-	s.daemon()
+	s.daemon().ok("barrier")
 	said := s.said()
 	for _, want := range []string{"; started again", "the next one in 10ms\n", "the next one in 20ms\n", "; started again", "the next one in 10ms\n"} {
 		i := strings.Index(said, want)

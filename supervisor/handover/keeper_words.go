@@ -26,9 +26,10 @@ const (
 	stored = "stored"
 )
 
-// receive takes what is in the socket.
-func (k *keeper) receive() {
-	for range maxTurn {
+// receive takes what is in the socket; what comes after KEEPER_REEXEC is for the next
+// program, and so is a BARRIER that waits for it, unless these are last words.
+func (k *keeper) receive(last bool) {
+	for n := 0; n < maxTurn && (last || !k.reexec); n++ {
 		p, ok := k.socket.next()
 		if !ok {
 			return
