@@ -131,6 +131,8 @@ func KeeperMain(args []string) int {
 func Keeper(o KeeperOptions) int {
 	runtime.GOMAXPROCS(1)
 	runtime.LockOSThread() // its signal mask is ours, and the daemon inherits it
+	// Executed by its descriptor, it would be "exe" or a number to ps(1).
+	os.WriteFile("/proc/self/comm", []byte(KeeperName), 0)
 	k := newKeeper(o)
 	err := k.begin()
 	if err == nil {

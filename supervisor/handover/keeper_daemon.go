@@ -271,7 +271,7 @@ func (k *keeper) mainEnded(status unix.WaitStatus, known bool) {
 		k.finish(*k.end)
 	case !k.ever:
 		k.say("%s before it was ready", how)
-		k.finish(exitCode(status))
+		k.finish(exitCode(status, known))
 	case !m.ready && k.stop != 0:
 		k.say("%s before it could stop the workers (%s): they are left", how, signals.Name(k.stop))
 		k.finish(128 + int(k.stop))
@@ -312,10 +312,14 @@ func howEnded(status unix.WaitStatus, known bool) string {
 	}
 }
 
-// exitCode is a status as a shell gives it.
-func exitCode(status unix.WaitStatus) int {
-	if status.Signaled() {
+// exitCode is a status as a shell gives it, and a failure if it is not known.
+func exitCode(status unix.WaitStatus, known bool) int {
+	switch {
+	case !known:
+		return exitFailed
+	case status.Signaled():
 		return 128 + int(status.Signal())
+	default:
+		return status.ExitStatus()
 	}
-	return status.ExitStatus()
 }

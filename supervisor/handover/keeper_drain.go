@@ -101,15 +101,20 @@ func (d *drain) run(list []flow) {
 }
 
 // pour moves what is there to the end of the file; false when the file does not take it.
-// Then the worker waits, as it would if it wrote there itself.
+// Then the worker waits, as it would if it wrote there itself. A terminal or a socket is
+// left to the daemon, since it could hold us.
 func (f flow) pour() bool {
 	var st unix.Stat_t
 	if unix.Fstat(f.to, &st) != nil {
 		return false
 	}
 	var off *int64
-	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
 		off = &st.Size
+	case unix.S_IFIFO:
+	default:
+		return false
 	}
 	if f.spool && st.Size >= maxSpool {
 		return false

@@ -1,7 +1,6 @@
 package handover
 
 import (
-	"os"
 	"path/filepath"
 	"time"
 
@@ -10,6 +9,9 @@ import (
 
 // daemonLog is the background daemon's log in HOME.
 const daemonLog = "supervisor.log"
+
+// maxLine is the longest line of the keeper in bytes.
+const maxLine = 4000
 
 // keeperLog is the keeper's stderr. In the background it is the daemon's log, which may
 // be rotated: then the keeper, and through it the next daemon, goes on in the new one.
@@ -45,12 +47,19 @@ func (l keeperLog) reopen() {
 }
 
 // say writes one line, as the daemon writes its own: with the time where it is a log,
-// and with the program's name elsewhere.
+// and with the program's name elsewhere. It does not wait for a reader that has stopped:
+// the line is lost, and not the daemon.
 func (l keeperLog) say(line string) {
+	begin := "supervisor: "
 	if l.own {
 		l.reopen()
-		os.Stderr.WriteString(time.Now().UTC().Format("2006/01/02 15:04:05 ") + "keeper: " + line + "\n")
-		return
+		begin = time.Now().UTC().Format("2006/01/02 15:04:05 ")
 	}
-	os.Stderr.WriteString("supervisor: keeper: " + line + "\n")
+	// A pipe that is writable takes as many bytes (PIPE_BUF, pipe(7)).
+	text := begin + "keeper: " + line
+	text = text[:min(len(text), maxLine)] + "\n"
+	stderr := []unix.PollFd{{Fd: 2, Events: unix.POLLOUT}}
+	if n, err := unix.Poll(stderr, 0); n == 1 && err == nil {
+		unix.Write(2, []byte(text))
+	}
 }

@@ -223,6 +223,58 @@ func TestTheNextDaemonIsFollowed(t *testing.T) {
 	}
 }
 
+// TestLastWordsComeFirst has the daemon name its successor and die in the same instant:
+// its death is no reason to start another.
+func TestLastWordsComeFirst(t *testing.T) {
+	s := newStage(t)
+	s.keep(nil)
+	d := s.daemon()
+	d.ok("say", "READY=1")
+	for range 20 {
+		d.do("successor")
+		next := s.daemon()
+		fmt.Fprintf(d.conn, "say MAINPID=%d READY=1\nexit 0\n", next.pid)
+		d.line()
+		d.gone()
+		next.ok("barrier")
+		next.kill()
+		d = s.daemon()
+		if got, want := d.do("ppid"), strconv.Itoa(s.cmd.Process.Pid); got != want {
+			t.Fatalf("the parent is %s, not the keeper", got)
+		}
+		d.ok("say", "READY=1")
+	}
+	d.ok("say", "X_END=0")
+	d.exit(0)
+	s.ended()
+	if n := strings.Count(s.said(), "started again"); n != 20 {
+		t.Errorf("started again %d times for 20 deaths", n)
+	}
+}
+
+// TestAReaderThatHasStopped is a terminal or a log program that takes no more lines.
+func TestAReaderThatHasStopped(t *testing.T) {
+	s := newStage(t)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	s.keep(nil, func(c *exec.Cmd) { c.Stderr = w })
+	defer w.Close()
+	d := s.daemon()
+	d.ok("say", "READY=1")
+	size, err := unix.FcntlInt(w.Fd(), unix.F_GETPIPE_SZ, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	d.kill()
+	s.daemon().ok("say", "READY=1")
+}
+
 func TestSignalsAreTheDaemons(t *testing.T) {
 	s := newStage(t)
 	s.keep(nil)
