@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +20,8 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/notify"
 )
 
 // guard is when a test gives up on an event that must come.
@@ -159,6 +162,30 @@ func (s *stage) keep(ready *os.File, change ...func(*exec.Cmd)) {
 	}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+// barrier sends one, which anybody may; wait returns when the keeper has come to it.
+func (s *stage) barrier() (wait func()) {
+	s.t.Helper()
+	sender, err := notify.NewSender(s.path(NotifySocket))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := sender.Send(s.t.Context(), notify.Message{Barrier: true}, fdOf(s.t, w)); err != nil {
+		s.t.Fatal(err)
+	}
+	w.Close()
+	r.SetDeadline(time.Now().Add(guard))
+	return func() {
+		if _, err := r.Read(make([]byte, 1)); err != io.EOF {
+			s.t.Fatal(err)
+		}
+		r.Close()
 	}
 }
 

@@ -233,15 +233,19 @@ func TestLastWordsComeFirst(t *testing.T) {
 	for range 20 {
 		d.do("successor")
 		next := s.daemon()
+		s.cmd.Process.Signal(unix.SIGSTOP) // it wakes up to both
 		fmt.Fprintf(d.conn, "say MAINPID=%d READY=1\nexit 0\n", next.pid)
 		d.line()
 		d.gone()
+		s.cmd.Process.Signal(unix.SIGCONT)
+		next.ok("push", "new", "/dev/null")
 		next.ok("barrier")
 		next.kill()
 		d = s.daemon()
-		if got, want := d.do("ppid"), strconv.Itoa(s.cmd.Process.Pid); got != want {
-			t.Fatalf("the parent is %s, not the keeper", got)
+		if got, want := d.do("names"), names(ExitsName, "new"); got != want {
+			t.Fatalf("inherited %q, want %q: the keeper has not followed", got, want)
 		}
+		d.ok("remove", "new")
 		d.ok("say", "READY=1")
 	}
 	d.ok("say", "X_END=0")
@@ -272,7 +276,9 @@ func TestAReaderThatHasStopped(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.kill()
-	s.daemon().ok("say", "READY=1")
+	d = s.daemon()
+	d.ok("say", "READY=1")
+	d.ok("barrier")
 }
 
 func TestSignalsAreTheDaemons(t *testing.T) {
@@ -371,20 +377,27 @@ func TestABrokenBinaryIsNotStarted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := s.path("program")
-	if err := os.WriteFile(path, program, 0o700); err != nil {
-		t.Fatal(err)
+	path, upgraded := s.path("program"), s.path("upgraded")
+	for _, p := range []string{path, upgraded} {
+		if err := os.WriteFile(p, program, 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	s.keep(nil, func(c *exec.Cmd) { c.Path = path })
 	d := s.daemon()
-	d.ok("push", ExeName, "/proc/self/exe")
+	d.ok("push", ExeName, upgraded)
 	d.ok("say", "READY=1")
-	os.Remove(path)
-	if err := os.WriteFile(path, []byte("#!/bin/false\n"), 0o700); err != nil {
-		t.Fatal(err)
+	for _, p := range []string{path, upgraded} {
+		os.Remove(p)
+		if err := os.WriteFile(p, []byte("#!/bin/false\n"), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	d.kill()
 	d = s.daemon()
+	if to, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", d.pid)); to != upgraded+" (deleted)" {
+		t.Errorf("runs %s", to)
+	}
 	d.ok("say", "READY=1")
 	d.ok("say", "KEEPER_REEXEC=1")
 	d.ok("barrier")
