@@ -150,7 +150,7 @@ func (k *keeper) resume() (bool, error) {
 
 func (k *keeper) become(c carried) (err error) {
 	setCloseOnExec(c.descriptors(), true) // as begin has done since 5.11
-	k.ReadyFD, k.UpFD = 0, 0 // used up
+	k.ReadyFD, k.UpFD = 0, 0              // used up
 	k.lock, k.exits = c.Lock, exitPipe{c.ExitsOut, c.ExitsIn}
 	k.ever, k.delay, k.end, k.stop, k.out.own = c.Ever, c.Delay, c.End, unix.Signal(c.Stop), c.OwnLog
 	for _, n := range c.Pending {
