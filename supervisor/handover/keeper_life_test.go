@@ -18,7 +18,7 @@ import (
 // TestLogsMoveInACrashLoop lets workers write more than their pipes hold while no daemon
 // becomes ready.
 func TestLogsMoveInACrashLoop(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	const lines = 20_000 // some 400 KB: six pipes full
 	type worker struct {
 		pipe *os.File
@@ -139,7 +139,7 @@ func TestADrainStopsAtAFullFile(t *testing.T) {
 }
 
 func TestTheKeeperExecutesItselfAnew(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	d := s.daemon()
 	d.ok("say", "READY=1")
@@ -222,7 +222,7 @@ func statusField(t *testing.T, pid int, name string) string {
 }
 
 func TestAKilledKeeperIsReplaced(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	d := s.daemon()
 	d.ok("say", "READY=1")
@@ -276,7 +276,7 @@ func TestAKilledKeeperIsReplaced(t *testing.T) {
 }
 
 func TestNoKeeperWithoutADaemonToKeep(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	if _, err := NewKeeper(t.Context(), s.home, "/does/not/exist", nil, []string{actorName, s.home}); err == nil {
 		t.Error("a keeper of a binary that does not exist")
 	}
@@ -294,7 +294,7 @@ func TestNoKeeperWithoutADaemonToKeep(t *testing.T) {
 }
 
 func TestWhatIsReapedIsReported(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	d := s.daemon()
 	d.ok("say", "READY=1")
@@ -323,7 +323,7 @@ func TestWhatIsReapedIsReported(t *testing.T) {
 }
 
 func TestTheKeeperGoesOnInARotatedLog(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	log := s.path(daemonLog)
 	f, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -356,7 +356,7 @@ func TestTheKeeperIsSmall(t *testing.T) {
 	if raceDetector {
 		t.Skip("the race detector's memory is not the keeper's")
 	}
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	d := s.daemon()
 	d.ok("say", "READY=1")

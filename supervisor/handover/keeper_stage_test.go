@@ -40,17 +40,17 @@ func init() {
 	}
 }
 
-// stage is a home with a keeper, and the orders for its daemons.
-type stage struct {
+// keeperStage is a home with a keeper, and the orders for its daemons.
+type keeperStage struct {
 	t    *testing.T
 	home string
 	ln   *net.UnixListener
 	cmd  *exec.Cmd
 }
 
-// newStage prepares a home. At the end of the test no process, descriptor or goroutine of
+// newKeeperStage prepares a home. At the end of the test no process, descriptor or goroutine of
 // it is left.
-func newStage(t *testing.T) *stage {
+func newKeeperStage(t *testing.T) *keeperStage {
 	t.Helper()
 	t.Setenv("GORACE", "atexit_sleep_ms=0")             // a race detector's exit takes a second else
 	unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) // what a killed keeper leaves comes to us
@@ -62,7 +62,7 @@ func newStage(t *testing.T) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{t: t, home: home}
+	s := &keeperStage{t: t, home: home}
 	s.ln, err = net.ListenUnix("unix", &net.UnixAddr{Name: s.path(stageSock), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
@@ -91,7 +91,7 @@ func newStage(t *testing.T) *stage {
 
 // reapAll waits for what the keeper has left: an actor ends when its stage is gone, a
 // keeper that replaced another is killed.
-func (s *stage) reapAll() {
+func (s *keeperStage) reapAll() {
 	timer := time.AfterFunc(guard, func() {
 		for _, pid := range children() {
 			cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
@@ -134,10 +134,10 @@ func openFiles() (list []string) {
 	return list
 }
 
-func (s *stage) path(name string) string { return filepath.Join(s.home, name) }
+func (s *keeperStage) path(name string) string { return filepath.Join(s.home, name) }
 
 // keep starts the keeper.
-func (s *stage) keep(ready *os.File, change ...func(*exec.Cmd)) {
+func (s *keeperStage) keep(ready *os.File, change ...func(*exec.Cmd)) {
 	s.t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *stage) keep(ready *os.File, change ...func(*exec.Cmd)) {
 }
 
 // barrier sends one, which anybody may; wait returns when the keeper has come to it.
-func (s *stage) barrier() (wait func()) {
+func (s *keeperStage) barrier() (wait func()) {
 	s.t.Helper()
 	sender, err := notify.NewSender(s.path(NotifySocket))
 	if err != nil {
@@ -188,13 +188,13 @@ func (s *stage) barrier() (wait func()) {
 }
 
 // said is what the keepers have said so far; a barrier before it makes that definite.
-func (s *stage) said() string {
+func (s *keeperStage) said() string {
 	data, _ := os.ReadFile(s.path("stderr"))
 	return string(data)
 }
 
 // ended waits for the keeper's end and returns its exit code, -1 for a signal.
-func (s *stage) ended() int {
+func (s *keeperStage) ended() int {
 	s.t.Helper()
 	timer := time.AfterFunc(guard, func() { s.cmd.Process.Kill() })
 	defer timer.Stop()
@@ -212,7 +212,7 @@ type actor struct {
 }
 
 // daemon waits for the next daemon.
-func (s *stage) daemon() *actor {
+func (s *keeperStage) daemon() *actor {
 	s.t.Helper()
 	conn, err := s.ln.Accept()
 	if err != nil {
@@ -275,7 +275,7 @@ func (a *actor) gone() {
 
 // fifo makes a pipe with a name, of which the test has a writing end that no reader is
 // needed for.
-func (s *stage) fifo(name string) *os.File {
+func (s *keeperStage) fifo(name string) *os.File {
 	s.t.Helper()
 	if err := unix.Mkfifo(s.path(name), 0o600); err != nil {
 		s.t.Fatal(err)

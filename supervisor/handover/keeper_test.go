@@ -15,7 +15,7 @@ import (
 )
 
 func TestTheStoreSurvivesFiftyKills(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	w := s.fifo("pipe")
 	s.keep(nil)
 	d := s.daemon()
@@ -74,7 +74,7 @@ func TestADaemonThatWasNeverReadyIsNotStartedAgain(t *testing.T) {
 		{func(d *actor) { d.exit(0) }, 0},
 		{func(d *actor) { d.kill() }, 128 + 9},
 	} {
-		s := newStage(t)
+		s := newKeeperStage(t)
 		r, w, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
@@ -93,7 +93,7 @@ func TestADaemonThatWasNeverReadyIsNotStartedAgain(t *testing.T) {
 }
 
 func TestTheReadyPipeIsTheFirstDaemonsAlone(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func TestTheReadyPipeIsTheFirstDaemonsAlone(t *testing.T) {
 }
 
 func TestBackOffUntilReady(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	d := s.daemon()
 	d.ok("say", "READY=1")
@@ -146,7 +146,7 @@ func TestBackOffUntilReady(t *testing.T) {
 }
 
 func TestStrangersAreNotHeard(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	d := s.daemon()
 	d.ok("say", "READY=1")
@@ -184,7 +184,7 @@ func TestStrangersAreNotHeard(t *testing.T) {
 }
 
 func TestTheNextDaemonIsFollowed(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	old := s.daemon()
 	old.ok("say", "READY=1")
@@ -226,7 +226,7 @@ func TestTheNextDaemonIsFollowed(t *testing.T) {
 // TestLastWordsComeFirst has the daemon name its successor and die in the same instant:
 // its death is no reason to start another.
 func TestLastWordsComeFirst(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	d := s.daemon()
 	d.ok("say", "READY=1")
@@ -258,7 +258,7 @@ func TestLastWordsComeFirst(t *testing.T) {
 
 // TestAReaderThatHasStopped is a terminal or a log program that takes no more lines.
 func TestAReaderThatHasStopped(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
@@ -282,7 +282,7 @@ func TestAReaderThatHasStopped(t *testing.T) {
 }
 
 func TestSignalsAreTheDaemons(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	d := s.daemon()
 	send := func(sig unix.Signal) {
@@ -321,7 +321,7 @@ func TestSignalsAreTheDaemons(t *testing.T) {
 }
 
 func TestOneKeeperToAHome(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	s.keep(nil)
 	d := s.daemon()
 	d.ok("say", "READY=1")
@@ -349,7 +349,7 @@ func TestOneKeeperToAHome(t *testing.T) {
 }
 
 func TestWhatLiesInTheSocketsPlace(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	if err := os.WriteFile(s.path(NotifySocket), []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -368,7 +368,7 @@ func TestWhatLiesInTheSocketsPlace(t *testing.T) {
 }
 
 func TestABrokenBinaryIsNotStarted(t *testing.T) {
-	s := newStage(t)
+	s := newKeeperStage(t)
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
