@@ -24,11 +24,11 @@ var arrows = map[string]struct {
 	"supervisor/process":      {[]string{"signals", "supervisor/process/shim"}, "a hand imports neither another hand nor state"},
 	"supervisor/control":      {[]string{"supervisor/state"}, "the control client speaks the vocabulary and knows nothing else"},
 	"supervisor/cli":          {[]string{"ecosystem", "supervisor/control", "supervisor/state"}, "the command line asks over the socket; it validates files by itself"},
-	"supervisor/daemon":       {[]string{"ecosystem", "signals", "ready/gate", "supervisor", "supervisor/control", "supervisor/handover", "supervisor/history", "supervisor/listener", "supervisor/logs", "supervisor/preload", "supervisor/probe", "supervisor/process", "supervisor/state", "supervisor/usage"}, "the only composer"},
+	"supervisor/daemon":       {[]string{"ecosystem", "signals", "ready/gate", "supervisor", "supervisor/control", "supervisor/handover", "supervisor/history", "supervisor/listener", "supervisor/logs", "supervisor/preload", "supervisor/probe", "supervisor/process", "supervisor/state", "supervisor/trim", "supervisor/usage"}, "the only composer"},
 	"signals":                 {nil, "names and numbers"},
 	"supervisor/state":        {nil, "the vocabulary is data"},
 	"supervisor/rollout":      {nil, "the planner is pure"},
-	"supervisor/handover":     {nil, "a hand imports neither another hand nor state"},
+	"supervisor/handover":     {[]string{"signals", "supervisor/notify", "supervisor/trim"}, "the store speaks sd_notify, and the keeper is a process of its own: it names signals and makes itself small"},
 	"supervisor/history":      {nil, "a hand imports neither another hand nor state"},
 	"supervisor/listener":     {nil, "a hand imports neither another hand nor state"},
 	"supervisor/logs":         {nil, "a hand imports neither another hand nor state"},
@@ -38,6 +38,7 @@ var arrows = map[string]struct {
 	"supervisor/preload":      {nil, "a hand imports neither another hand nor state"},
 	"supervisor/fault":        {nil, "names of instants; anybody who acts may have one"},
 	"supervisor/notify":       {nil, "a codec"},
+	"supervisor/trim":         {nil, "a process makes itself small: the daemon does, and the keeper"},
 }
 
 // pure are the packages that decide and so may have no hands, with what they may

@@ -20,6 +20,7 @@ import (
 	"supervisor/supervisor/listener"
 	"supervisor/supervisor/logs"
 	"supervisor/supervisor/state"
+	"supervisor/supervisor/trim"
 	"supervisor/supervisor/usage"
 )
 
@@ -86,7 +87,7 @@ type daemon struct {
 	backend  *backend
 	server   *control.Server
 	console  *logs.Console
-	trimmer  *trimmer
+	trimmer  *trim.Timer
 }
 
 func (d *daemon) ready(line string) {
@@ -150,8 +151,8 @@ func (d *daemon) begin() (err error) {
 		w.logs.Close()
 		return err
 	}
-	d.trimmer = newTrimmer()
-	w.touched, d.backend.touched = d.trimmer.touched, d.trimmer.touched
+	d.trimmer = trim.New()
+	w.touched, d.backend.touched = d.trimmer.Touched, d.trimmer.Touched
 	go func() { // ends with ctx
 		defer close(d.loopDone)
 		d.loop.Run(d.ctx, w)
@@ -303,7 +304,7 @@ func (d *daemon) shutdown() {
 		d.console.Close()
 	}
 	d.world.logs.Close()
-	d.trimmer.end()
+	d.trimmer.End()
 	signal.Stop(d.signals)
 	os.Remove(d.home.socket())
 	os.Remove(d.home.pidFile())

@@ -1,4 +1,4 @@
-package daemon
+package trim
 
 import (
 	"os/exec"
@@ -40,7 +40,7 @@ func TestOnlyCleanPagesOfFilesAreDropped(t *testing.T) {
 // the tests are built with cgo, and then makes it use threads, files and children.
 func TestTrimBreaksNothing(t *testing.T) {
 	for range 3 {
-		trim()
+		Now()
 		var all sync.WaitGroup
 		for range 16 {
 			all.Go(func() {

@@ -1,4 +1,10 @@
-package daemon
+// Package trim makes an idle process small: it returns the heap's free pages, and drops
+// the pages of the program's own file.
+//
+// Invariants:
+//   - only pages are dropped that the kernel brings back from a file, unchanged;
+//   - there is no ticker: a process that nobody asks does not wake up.
+package trim
 
 import (
 	"bufio"
@@ -13,23 +19,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// trimAfter is how long the daemon has been left alone when it gives memory back.
-const trimAfter = time.Second
+// After is how long a process has been left alone when it gives memory back.
+const After = time.Second
 
-// trimmer makes an idle daemon small: some time after the last request or spawn it
-// returns the heap's free pages and drops the pages of its own program file, which
-// the kernel brings back when they are needed (0.4 ms for the first request). There
-// is no ticker: a daemon that nobody asks does not wake up.
-type trimmer struct{ timer *time.Timer }
+// Timer runs Now some time after the last touch.
+type Timer struct{ timer *time.Timer }
 
-func newTrimmer() *trimmer { return &trimmer{time.AfterFunc(trimAfter, trim)} }
+// New returns a Timer that was just touched.
+func New() *Timer { return &Timer{time.AfterFunc(After, Now)} }
 
-// touched puts the trim off.
-func (t *trimmer) touched() { t.timer.Reset(trimAfter) }
+// Touched puts the trim off, or asks for another. Any goroutine may call it.
+func (t *Timer) Touched() { t.timer.Reset(After) }
 
-func (t *trimmer) end() { t.timer.Stop() }
+// End stops the timer; a trim at work goes on.
+func (t *Timer) End() { t.timer.Stop() }
 
-func trim() {
+// Now trims. What was dropped comes back when it is used: 0.4 ms for a daemon's first
+// request.
+func Now() {
 	debug.FreeOSMemory()
 	smaps, err := os.Open("/proc/self/smaps")
 	if err != nil {

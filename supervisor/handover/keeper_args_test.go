@@ -1,0 +1,63 @@
+package handover
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestKeeperArguments(t *testing.T) {
+	for _, o := range []KeeperOptions{
+		{Home: "/h", Daemon: []string{"supervisor", "daemon"}},
+		{Home: "/h", Daemon: []string{"supervisor", "start", "--no-daemon", "--", "x"}, ReadyFD: 3, Watch: 77, UpFD: 9},
+	} {
+		args := o.Args()
+		if !IsKeeper(args) {
+			t.Errorf("%q", args)
+		}
+		if got, err := parseKeeper(args); err != nil || fmt.Sprint(got) != fmt.Sprint(o) {
+			t.Errorf("%q: %+v, %v", args, got, err)
+		}
+	}
+	for _, args := range []string{"", "k", "k relative -- d", "k /h", "k /h --", "k /h --watch 1 -- d", "k /h --watch x -- d", "k /h --ready-fd 2 -- d", "k /h --what -- d", "k /h --up-fd -1 -- d"} {
+		if _, err := parseKeeper(strings.Fields(args)); err == nil {
+			t.Errorf("%q was taken", args)
+		}
+	}
+}
+
+func FuzzParseKeeper(f *testing.F) {
+	f.Add("/h", "--watch", "12", "d")
+	f.Fuzz(func(t *testing.T, home, a, b, c string) {
+		o, err := parseKeeper([]string{KeeperName, home, a, b, "--", c})
+		if err == nil && (o.Watch == 1 || o.Watch < 0 || len(o.Daemon) == 0) {
+			t.Fatalf("%+v", o)
+		}
+	})
+}
+
+func TestTheNamesFitTheEnvironment(t *testing.T) {
+	k := newKeeper(KeeperOptions{Home: t.TempDir()})
+	for i := 0; k.store.names < maxNames; i++ {
+		k.keep(strconv.Itoa(i)+strings.Repeat("x", 200), &packet{fds: []int{-1}})
+		if i > maxNames {
+			t.Fatal("there is no end")
+		}
+		if k.store.names+210 > maxNames {
+			break
+		}
+	}
+	before := len(k.store.held)
+	k.keep(strings.Repeat("y", 255), &packet{fds: []int{-1}})
+	k.keep(strings.Repeat("a:b", 5), &packet{fds: []int{-1}})
+	k.keep("none", &packet{})
+	if len(k.store.held) != before {
+		t.Error("stored nevertheless")
+	}
+	for _, kv := range k.environment(k.store.all()) {
+		if strings.HasPrefix(kv, "LISTEN_FDNAMES=") && len(kv) >= 128<<10 {
+			t.Errorf("%d bytes", len(kv))
+		}
+	}
+}
