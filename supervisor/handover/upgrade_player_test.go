@@ -1,0 +1,411 @@
+package handover
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// What a player is told by its environment.
+const (
+	playerDir     = "UPGRADE_TEST_DIR"     // makes a test binary a player; its lock, socket and journal
+	playerNew     = "UPGRADE_TEST_NEW"     // STEP:ACT, what a new process does wrong
+	playerSchemas = "UPGRADE_TEST_SCHEMAS" // JSON, what it reads
+)
+
+// order is one line to a player, and answer its answer.
+type order struct {
+	Verb string // ping, upgrade, hold, drop, write, read, look
+
+	// upgrade
+	Binary  string
+	Env     []string
+	Old     string // STEP:ACT, what the old process does wrong
+	Limits  [3]time.Duration
+	OffWhen string // STEP at which the context ends
+
+	Name string // of a descriptor
+	N    int
+	Text string
+}
+
+type answer struct {
+	PID   int
+	Error string
+	Words []string
+	Text  string
+	Names []string
+	N     int
+}
+
+// TestUpgradePlayer is no test: it is the supervisor of the others, old and new.
+func TestUpgradePlayer(t *testing.T) {
+	if dir := os.Getenv(playerDir); dir != "" {
+		os.Exit((&player{dir: dir}).main())
+	}
+}
+
+// player is a supervisor that holds a lock, a control listener and descriptors.
+type player struct {
+	dir        string
+	lock       *os.File
+	control    *net.UnixListener
+	held       map[string]int
+	generation int
+
+	accepting sync.WaitGroup
+	resumed   int
+}
+
+// note appends an event to the journal, a FIFO.
+func (p *player) note(format string, args ...any) {
+	journal, err := os.OpenFile(filepath.Join(p.dir, "journal"), os.O_WRONLY, 0)
+	if err == nil {
+		fmt.Fprintf(journal, format+"\n", args...)
+		journal.Close()
+	}
+}
+
+func (p *player) main() int {
+	if strings.HasPrefix(os.Getenv(playerNew), "start:") {
+		p.note("new %d", os.Getpid())
+	}
+	p.act("start", os.Getenv(playerNew), nil)
+	schemas := []int{1, 2}
+	if text := os.Getenv(playerSchemas); text != "" {
+		json.Unmarshal([]byte(text), &schemas)
+	}
+	s, err := Succeed("test", schemas...)
+	if err != nil {
+		p.note("failed %d %v", os.Getpid(), err)
+		return ExitRefused
+	}
+	if s == nil {
+		if err := p.found(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	} else if err := p.succeed(s); err != nil {
+		p.note("refused %d %v", os.Getpid(), err)
+		return s.Refuse(err)
+	}
+	p.note("serving %d", os.Getpid())
+	p.accept()
+	select {}
+}
+
+// found begins with nothing.
+func (p *player) found() (err error) {
+	if p.lock, err = os.Create(filepath.Join(p.dir, "lock")); err != nil {
+		return err
+	}
+	if err := flock(p.lock); err != nil {
+		return err
+	}
+	p.held = map[string]int{}
+	p.control, err = net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(p.dir, "sock"), Net: "unix"})
+	return err
+}
+
+func flock(f *os.File) error {
+	return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+}
+
+// succeed goes the steps of a new process, and does what it was told to do wrong.
+func (p *player) succeed(s *Successor) error {
+	p.note("new %d", os.Getpid())
+	wrong := os.Getenv(playerNew)
+	if err := p.act("given", wrong, s); err != nil {
+		return err
+	}
+	var state struct{ Generation int }
+	if err := json.Unmarshal(s.State, &state); err != nil {
+		return err
+	}
+	p.generation, p.lock, p.control, p.held = state.Generation+1, s.Lock, s.Control, s.Held
+	if p.lock == nil || p.control == nil {
+		return errors.New("no lock or no control listener")
+	}
+	if err := s.Adopted(); err != nil {
+		return err
+	}
+	if err := p.act("adopted", wrong, s); err != nil {
+		return err
+	}
+	final, err := s.Final(context.Background())
+	if err != nil {
+		return err
+	}
+	if string(final) != "the end" {
+		return fmt.Errorf("final is %q", final)
+	}
+	if err := p.act("final", wrong, s); err != nil {
+		return err
+	}
+	for _, fd := range s.Gone {
+		unix.Close(fd)
+	}
+	if err := s.Ready(); err != nil {
+		return err
+	}
+	if err := p.act("ready", wrong, s); err != nil {
+		return err
+	}
+	return s.Committed(context.Background())
+}
+
+// act does what wrong, STEP:ACT, asks for at this step.
+func (p *player) act(step, wrong string, s *Successor) error {
+	at, what, _ := strings.Cut(wrong, ":")
+	if at != step {
+		return nil
+	}
+	switch what {
+	case "exit":
+		fmt.Println("bye")
+		os.Exit(7)
+	case "kill":
+		unix.Kill(os.Getpid(), unix.SIGKILL)
+	case "panic":
+		panic("at the disco")
+	case "hang":
+		select {}
+	case "refuse":
+		return errors.New("I would rather not")
+	case "babble":
+		s.wire.send(message{Kind: msgHello})
+		select {}
+	case "garble":
+		s.wire.send(message{Kind: "poetry"})
+		select {}
+	case "early":
+		s.flip.Ready()
+		select {}
+	}
+	panic("no act " + what)
+}
+
+// accept serves until its deadline.
+func (p *player) accept() {
+	p.control.SetDeadline(time.Time{})
+	p.accepting.Go(func() {
+		for {
+			conn, err := p.control.Accept()
+			if err != nil {
+				return
+			}
+			p.accepting.Add(1)
+			go func() {
+				upgrading := p.serve(conn)
+				if !upgrading {
+					p.accepting.Done()
+				}
+			}()
+		}
+	})
+}
+
+// serve answers one order, and tells whether it was the upgrade, which can't wait
+// for its own end.
+func (p *player) serve(conn net.Conn) (upgrading bool) {
+	defer conn.Close()
+	line, err := bufio.NewReader(conn).ReadBytes('\n')
+	var o order
+	if err != nil || json.Unmarshal(line, &o) != nil {
+		return false
+	}
+	reply := func(a answer) {
+		a.PID = os.Getpid()
+		json.NewEncoder(conn).Encode(a)
+	}
+	if o.Verb == "upgrade" {
+		p.accepting.Done()
+		p.upgrade(o, reply)
+		return true
+	}
+	reply(p.obey(o))
+	return false
+}
+
+func (p *player) obey(o order) (a answer) {
+	switch o.Verb {
+	case "hold": // N pipes; the read end does not block, the write end does
+		for i := range o.N {
+			var pipe [2]int
+			if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+				return answer{Error: err.Error()}
+			}
+			unix.SetNonblock(pipe[0], true)
+			p.held[fmt.Sprintf("w%d.o", i)], p.held[fmt.Sprintf("w%d.i", i)] = pipe[0], pipe[1]
+		}
+	case "drop":
+		unix.Close(p.held[o.Name])
+		delete(p.held, o.Name)
+	case "write":
+		if _, err := unix.Write(p.held[o.Name], []byte(o.Text)); err != nil {
+			a.Error = err.Error()
+		}
+	case "read":
+		buf := make([]byte, 1000)
+		n, err := unix.Read(p.held[o.Name], buf)
+		if err != nil {
+			a.Error = err.Error()
+		}
+		a.Text = string(buf[:max(n, 0)])
+	case "look":
+		a = p.look()
+	}
+	a.N += p.generation * 1_000_000
+	return a
+}
+
+// look tells how many descriptors there are, and what is wrong with this process.
+func (p *player) look() (a answer) {
+	runtime.GC() // what tableflip has left to it
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(to, "/proc/") {
+			a.N++
+			a.Names = append(a.Names, to)
+		}
+	}
+	wrong := func(format string, args ...any) { a.Error += fmt.Sprintf(format+"\n", args...) }
+	for name, fd := range p.held {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+		if err != nil || flags&unix.FD_CLOEXEC == 0 {
+			wrong("%s: not close-on-exec (%v)", name, err)
+		}
+		mode, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if nonblock := mode&unix.O_NONBLOCK != 0; nonblock != strings.HasSuffix(name, ".o") {
+			wrong("%s: non-blocking is %v", name, nonblock)
+		}
+	}
+	for fd := 3; fd < 5; fd++ {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 {
+			wrong("%d: not close-on-exec", fd)
+		}
+	}
+	if other, err := os.Open(filepath.Join(p.dir, "lock")); err != nil || flock(other) == nil {
+		wrong("the lock is not held (%v)", err)
+	} else {
+		other.Close()
+	}
+	if s := os.Getenv(flipSentinel) + os.Getenv("LISTEN_FDS") + os.Getenv("WATCHDOG_PID"); s != "" && p.generation > 0 {
+		wrong("environment: %q", s)
+	}
+	if len(os.Args) != 2 || os.Args[0] != playerBinary() || os.Stdout.Name() != "/dev/stdout" || os.Stderr.Name() != "/dev/stderr" {
+		wrong("os.Args %q, stdout %s, stderr %s", os.Args, os.Stdout.Name(), os.Stderr.Name())
+	}
+	out, _ := os.Readlink("/proc/self/fd/1")
+	if want := filepath.Join(p.dir, "log"); out != want {
+		wrong("stdout is %s", out)
+	}
+	a.Text = os.Getenv("UPGRADE_TEST_TOKEN")
+	return a
+}
+
+func playerBinary() string {
+	path, _ := filepath.Abs(os.Args[0])
+	return path
+}
+
+// upgrade lets another player take over. It exits in the end, or answers.
+func (p *player) upgrade(o order, reply func(answer)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	at := func(step string) {
+		if o.OffWhen == step {
+			cancel()
+		}
+		if step != "quiet" || o.Old != "quiet:hang" {
+			p.act(step, o.Old, nil)
+		}
+	}
+	calls := 0
+	u := Upgrade{
+		Binary: o.Binary, Args: []string{"-test.run=^TestUpgradePlayer$"}, Env: append(os.Environ(), o.Env...),
+		Lock: p.lock, Control: p.control, Schema: 1,
+		State: func() ([]byte, error) {
+			at("state")
+			return fmt.Appendf(nil, `{"Generation":%d,"Padding":%q}`, p.generation, strings.Repeat("x", o.N)), nil
+		},
+		Held: func() map[string]int {
+			at("held")
+			held := map[string]int{}
+			for name, fd := range p.held {
+				held[name] = fd
+			}
+			if calls++; calls == 1 && o.Text == "changes" {
+				p.change()
+			}
+			return held
+		},
+		Quiesce: func(ctx context.Context) ([]byte, error) {
+			at("quiet")
+			p.control.SetDeadline(time.Unix(1, 0))
+			p.accepting.Wait()
+			if o.Old == "quiet:hang" {
+				<-ctx.Done()
+			}
+			if o.Old == "quiet:error" {
+				return nil, errors.New("somebody moves")
+			}
+			return []byte("the end"), nil
+		},
+		Resume: func() { p.accept() },
+		Commit: func(pid int) error {
+			at("ready")
+			if o.Old == "ready:error" {
+				return errors.New("nobody listens")
+			}
+			reply(answer{N: pid})
+			at("mainpid")
+			return nil
+		},
+		limits: limits{hello: o.Limits[0], adopt: o.Limits[1], freeze: o.Limits[2]},
+	}
+	log, _ := os.OpenFile(filepath.Join(p.dir, "words"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	u.Output = log
+	err := u.Run(ctx)
+	log.Close()
+	if err == nil {
+		os.Exit(0)
+	}
+	var failed *UpgradeError
+	if !errors.As(err, &failed) {
+		panic(err)
+	}
+	reply(answer{Error: err.Error(), Words: failed.Words})
+}
+
+// change lets a descriptor go, gives a name another one, and adds one.
+func (p *player) change() {
+	unix.Close(p.held["w0.o"])
+	delete(p.held, "w0.o")
+	var pipe [2]int
+	unix.Pipe2(pipe[:], unix.O_CLOEXEC)
+	unix.SetNonblock(pipe[0], true)
+	p.held["w2.o"], p.held["w9.i"] = pipe[0], pipe[1]
+}
+
+func sortedNames(held map[string]int) []string {
+	var names []string
+	for name := range held {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
