@@ -149,18 +149,25 @@ func (a *attempt) run(ctx context.Context) error {
 func (a *attempt) within(ctx context.Context, s step, limit time.Duration, do func(context.Context) error) error {
 	limited, cancel := context.WithTimeoutCause(ctx, limit, s.late(a.who, limit))
 	defer cancel()
-	killed := make(chan struct{})
 	newcomer := a.newcomer
-	stop := context.AfterFunc(limited, func() {
+	end := func() {
 		newcomer.kill()
 		a.wire.end()
-		close(killed)
+	}
+	ended := make(chan struct{})
+	stop := context.AfterFunc(limited, func() {
+		end()
+		close(ended)
 	})
 	err := do(limited)
-	if stop() {
+	switch stopped := stop(); {
+	case limited.Err() == nil:
 		return err
+	case stopped: // do was quicker to see the end of the context
+		end()
+	default:
+		<-ended // before the descriptors' numbers are another's
 	}
-	<-killed // before its descriptor's number is another's
 	if ctx.Err() != nil {
 		return fmt.Errorf("it was called off: %w", context.Cause(ctx))
 	}

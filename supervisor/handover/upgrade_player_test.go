@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +27,7 @@ const (
 
 // order is one line to a player, and answer its answer.
 type order struct {
-	Verb string // ping, upgrade, hold, drop, write, read, look
+	Verb string // ping, upgrade, hold, write, read, look
 
 	// upgrade
 	Binary  string
@@ -251,20 +250,21 @@ func (p *player) obey(o order) (a answer) {
 			unix.SetNonblock(pipe[0], true)
 			p.held[fmt.Sprintf("w%d.o", i)], p.held[fmt.Sprintf("w%d.i", i)] = pipe[0], pipe[1]
 		}
-	case "drop":
-		unix.Close(p.held[o.Name])
-		delete(p.held, o.Name)
-	case "write":
-		if _, err := unix.Write(p.held[o.Name], []byte(o.Text)); err != nil {
-			a.Error = err.Error()
+	case "write", "read":
+		var err error
+		if fd, ok := p.held[o.Name]; !ok {
+			err = errors.New("not held")
+		} else if o.Verb == "write" {
+			_, err = unix.Write(fd, []byte(o.Text))
+		} else {
+			buf := make([]byte, 1000)
+			var n int
+			n, err = unix.Read(fd, buf)
+			a.Text = string(buf[:max(n, 0)])
 		}
-	case "read":
-		buf := make([]byte, 1000)
-		n, err := unix.Read(p.held[o.Name], buf)
 		if err != nil {
 			a.Error = err.Error()
 		}
-		a.Text = string(buf[:max(n, 0)])
 	case "look":
 		a = p.look()
 	}
@@ -274,7 +274,14 @@ func (p *player) obey(o order) (a answer) {
 
 // look tells how many descriptors there are, and what is wrong with this process.
 func (p *player) look() (a answer) {
-	runtime.GC() // what tableflip has left to it
+	// What tableflip has left to the collector, which closes files on a goroutine of
+	// its own, one after another.
+	for range 2 {
+		collected := make(chan struct{})
+		runtime.SetFinalizer(new([64]byte), func(*[64]byte) { close(collected) })
+		runtime.GC()
+		<-collected
+	}
 	entries, _ := os.ReadDir("/proc/self/fd")
 	for _, e := range entries {
 		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(to, "/proc/") {
@@ -330,7 +337,7 @@ func (p *player) upgrade(o order, reply func(answer)) {
 		if o.OffWhen == step {
 			cancel()
 		}
-		if step != "quiet" || o.Old != "quiet:hang" {
+		if o.Old == step+":kill" {
 			p.act(step, o.Old, nil)
 		}
 	}
@@ -399,13 +406,4 @@ func (p *player) change() {
 	unix.Pipe2(pipe[:], unix.O_CLOEXEC)
 	unix.SetNonblock(pipe[0], true)
 	p.held["w2.o"], p.held["w9.i"] = pipe[0], pipe[1]
-}
-
-func sortedNames(held map[string]int) []string {
-	var names []string
-	for name := range held {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
 }
