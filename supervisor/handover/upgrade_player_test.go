@@ -378,6 +378,12 @@ func (p *player) upgrade(o order, reply func(answer)) {
 			if o.Old == "ready:error" {
 				return errors.New("nobody listens")
 			}
+			if o.Old == "ready:late" {
+				if n, err := openNewcomer(pid); err == nil {
+					n.ended(stageGuard)
+					n.close()
+				}
+			}
 			reply(answer{N: pid})
 			at("mainpid")
 			return nil

@@ -34,7 +34,7 @@ type stage struct {
 
 // newStage starts the first player. Those that come after it become children of
 // the test, which so learns how they end.
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T, env ...string) *stage {
 	t.Helper()
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
@@ -63,6 +63,7 @@ func newStage(t *testing.T) *stage {
 	s.first = exec.Command(playerBinary(), "-test.run=^TestUpgradePlayer$")
 	s.first.Env = append(os.Environ(), playerDir+"="+s.dir, "GORACE=atexit_sleep_ms=0",
 		"LISTEN_FDS=7", "LISTEN_PID=1", "WATCHDOG_PID=1", "UPGRADE_TEST_TOKEN=mine")
+	s.first.Env = append(s.first.Env, env...)
 	s.first.Stdout, s.first.Stderr = log, log
 	if err := s.first.Start(); err != nil {
 		t.Fatal(err)
@@ -73,7 +74,11 @@ func newStage(t *testing.T) *stage {
 		s.endOrphans()
 		fifo.Close()
 		<-read
-		if text, _ := os.ReadFile(filepath.Join(s.dir, "log")); t.Failed() {
+		text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
+		if strings.Contains(string(text), "DATA RACE") {
+			t.Error("a race in a player")
+		}
+		if t.Failed() {
 			t.Logf("log:\n%s", text)
 		}
 	})

@@ -156,6 +156,19 @@ func TestTheNewOneDiesWhenItIsReady(t *testing.T) {
 	}
 }
 
+// The holder has heard of the new one, and so of its end too: it starts another when
+// the old one has made room.
+func TestTheNewOneDiesWhenItIsNamed(t *testing.T) {
+	s := newStage(t)
+	s.upgrade(order{Env: []string{playerNew + "=ready:exit"}, Old: "ready:late"})
+	if err := s.first.Wait(); err != nil {
+		t.Errorf("the old one: %v", err)
+	}
+	if left := s.orphans(); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
 func TestAHolderThatIsNotToldCallsOff(t *testing.T) {
 	s := newStage(t)
 	pid, _ := s.fine()
