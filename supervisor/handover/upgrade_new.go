@@ -40,9 +40,10 @@ type Successor struct {
 	// Quiesce, under the numbers they had here; set by Final. They are the caller's too.
 	Gone map[string]int
 
-	flip  *tableflip.Upgrader
-	wire  *wire
-	stdio [2]int // what will be stdout and stderr; -1 when they are
+	flip   *tableflip.Upgrader
+	wire   *wire
+	parent int    // the old process
+	stdio  [2]int // what will be stdout and stderr; -1 when they are
 }
 
 // Succeed takes over what the old process gives, if this process was started by an
@@ -66,7 +67,7 @@ func Succeed(version string, schemas ...int) (*Successor, error) {
 		return nil, fmt.Errorf("cannot take over: %w", err)
 	}
 	fault.Point("successor.begun")
-	s := &Successor{flip: flip, stdio: [2]int{-1, -1}, Held: map[string]int{}, Gone: map[string]int{}}
+	s := &Successor{flip: flip, parent: os.Getppid(), stdio: [2]int{-1, -1}, Held: map[string]int{}, Gone: map[string]int{}}
 	if err := s.begin(version, schemas); err != nil {
 		s.Refuse(err)
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -16,12 +17,15 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/notify"
 )
 
 // What a player is told by its environment.
 const (
 	playerDir     = "UPGRADE_TEST_DIR"     // makes a test binary a player; its lock, socket and journal
 	playerNew     = "UPGRADE_TEST_NEW"     // STEP:ACT, what a new process does wrong
+	playerAlien   = "UPGRADE_TEST_ALIEN"   // under systemd: no TakeMain
 	playerSchemas = "UPGRADE_TEST_SCHEMAS" // JSON, what it reads
 )
 
@@ -101,9 +105,57 @@ func (p *player) main() int {
 		p.note("refused %d %v", os.Getpid(), err)
 		return s.Refuse(err)
 	}
+	if err := p.name(s); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	p.note("serving %d", os.Getpid())
 	p.accept()
-	select {}
+	term := make(chan os.Signal, 1)
+	signal.Notify(term, unix.SIGTERM)
+	<-term
+	<-time.After(slowStop) // workers that take their time
+	return 0
+}
+
+// slowStop is how long a player takes to end on SIGTERM.
+const slowStop = 700 * time.Millisecond
+
+// name tells systemd, if that started it, who is there.
+func (p *player) name(s *Successor) error {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return nil
+	}
+	m := manager{socket}
+	if s == nil {
+		return m.say("READY=1")
+	}
+	if os.Getenv(playerAlien) != "" {
+		return nil
+	}
+	return s.TakeMain(context.Background(), socket, m.say, m.barrier)
+}
+
+// manager speaks to a NOTIFY_SOCKET.
+type manager struct{ socket string }
+
+func (m manager) say(lines ...string) error {
+	conn, err := net.Dial("unixgram", m.socket)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte(strings.Join(lines, "\n")))
+	return err
+}
+
+func (m manager) barrier(ctx context.Context) error {
+	s, err := notify.NewSender(m.socket)
+	if err != nil {
+		return err
+	}
+	return s.Barrier(ctx)
 }
 
 // found begins with nothing.
@@ -382,6 +434,12 @@ func (p *player) upgrade(o order, reply func(answer)) {
 				if n, err := openNewcomer(pid); err == nil {
 					n.ended(stageGuard)
 					n.close()
+				}
+			}
+			if socket := os.Getenv("NOTIFY_SOCKET"); socket != "" {
+				m := manager{socket}
+				if err := errors.Join(m.say(fmt.Sprint("MAINPID=", pid)), m.barrier(context.Background())); err != nil {
+					return err
 				}
 			}
 			reply(answer{N: pid})
