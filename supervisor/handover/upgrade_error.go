@@ -80,7 +80,7 @@ func (s step) late(who string, limit time.Duration) error {
 		stepAdopt: "did not adopt the workers",
 		stepReady: "was not ready",
 	}[s]
-	return fmt.Errorf("%s %s within %v and was killed", who, did, limit.Round(time.Millisecond))
+	return fmt.Errorf("%s %s within %v and was killed", who, did, limit)
 }
 
 // lost says that the new process ended by itself; how is "exit status 1", "" when

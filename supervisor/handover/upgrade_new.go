@@ -48,12 +48,15 @@ type Successor struct {
 
 // Succeed takes over what the old process gives, if this process was started by an
 // Upgrade; else it returns nil and nil, and nothing is opened. The version is for
-// the old process's log, schemas are the versions of its state that can be read
+// the old process's errors, schemas are the versions of its state that can be read
 // here.
 //
 // The environment no longer says afterwards that the process has a predecessor, so
 // nothing that it starts will be taken in by that. Nothing is to be started before
 // it, nor before Committed.
+//
+// On an error the old process has been told and goes on; this one exits with
+// ExitRefused.
 func Succeed(version string, schemas ...int) (*Successor, error) {
 	if os.Getenv(flipSentinel) == "" {
 		return nil, nil

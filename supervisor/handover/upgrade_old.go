@@ -61,8 +61,9 @@ type Upgrade struct {
 	// Resume undoes Quiesce, also one that has failed.
 	Resume func()
 	// Commit tells the holder that the main process is now another (MAINPID, then a
-	// barrier). An error means that the holder was not told: the new process is ended
-	// and this one goes on.
+	// barrier). Nobody serves anything meanwhile, so it has to bound its waits itself.
+	// An error means that the holder was not told: the new process is ended and this
+	// one goes on.
 	Commit func(successor int) error
 
 	limits limits // zero: the defaults; tests have others
@@ -73,6 +74,16 @@ type limits struct {
 	hello  time.Duration // from its start to its hello
 	adopt  time.Duration // from its hello to adopted
 	freeze time.Duration // from adopted to ready, in which nobody serves anything
+}
+
+func (l limits) of(s step) time.Duration {
+	switch s {
+	case stepHello:
+		return l.hello
+	case stepAdopt:
+		return l.adopt
+	}
+	return l.freeze
 }
 
 // defaults are for a machine in trouble; a median upgrade takes 3 ms in all, and
@@ -133,7 +144,7 @@ func (a *attempt) run(ctx context.Context) error {
 	if err := a.meet(ctx); err != nil {
 		return err
 	}
-	err := a.within(ctx, stepAdopt, a.limits.adopt, func(context.Context) error { return a.hand() })
+	err := a.within(ctx, stepAdopt, time.Now(), func(context.Context) error { return a.hand() })
 	if err != nil {
 		return err
 	}
@@ -144,10 +155,11 @@ func (a *attempt) run(ctx context.Context) error {
 }
 
 // within does a step that waits for the new process in one way or another. When it
-// takes too long, or is called off, the new process is killed and told nothing
-// more, which ends whatever waits.
-func (a *attempt) within(ctx context.Context, s step, limit time.Duration, do func(context.Context) error) error {
-	limited, cancel := context.WithTimeoutCause(ctx, limit, s.late(a.who, limit))
+// takes too long from begin, or is called off, the new process is killed and told
+// nothing more, which ends whatever waits.
+func (a *attempt) within(ctx context.Context, s step, begin time.Time, do func(context.Context) error) error {
+	limit := a.limits.of(s)
+	limited, cancel := context.WithDeadlineCause(ctx, begin.Add(limit), s.late(a.who, limit))
 	defer cancel()
 	newcomer := a.newcomer
 	end := func() {
@@ -177,7 +189,7 @@ func (a *attempt) within(ctx context.Context, s step, limit time.Duration, do fu
 // meet waits for the hello and looks at who it is.
 func (a *attempt) meet(ctx context.Context) error {
 	var hello parcel
-	err := a.within(ctx, stepHello, a.limits.hello, func(context.Context) (err error) {
+	err := a.within(ctx, stepHello, time.Now(), func(context.Context) (err error) {
 		hello, err = a.expect(msgHello, stepHello)
 		return err
 	})
@@ -188,7 +200,7 @@ func (a *attempt) meet(ctx context.Context) error {
 	if a.newcomer, err = openNewcomer(hello.pid); err != nil {
 		return err
 	}
-	a.who = fmt.Sprintf("the new supervisor (pid %d)", hello.pid)
+	a.who = fmt.Sprintf("the new supervisor (pid %d, version %s)", hello.pid, hello.Version)
 	if !slices.Contains(hello.Schemas, a.Schema) {
 		return schemaError(a.Schema, hello.Schemas)
 	}
@@ -223,10 +235,10 @@ func (a *attempt) hand() error {
 // freeze holds still, tells what has changed and waits for ready. All of it has
 // one limit.
 func (a *attempt) freeze(ctx context.Context) error {
-	end := time.Now().Add(a.limits.freeze)
+	begin := time.Now()
 	var final []byte
 	a.quiet = true
-	err := a.within(ctx, stepQuiet, a.limits.freeze, func(ctx context.Context) (err error) {
+	err := a.within(ctx, stepQuiet, begin, func(ctx context.Context) (err error) {
 		if final, err = a.Quiesce(ctx); err != nil {
 			err = fmt.Errorf("cannot hold still: %w", err)
 		}
@@ -236,7 +248,7 @@ func (a *attempt) freeze(ctx context.Context) error {
 		return err
 	}
 	fault.Point("upgrade.quiet")
-	err = a.within(ctx, stepReady, time.Until(end), func(context.Context) error {
+	err = a.within(ctx, stepReady, begin, func(context.Context) error {
 		err := a.sendChanges()
 		if err == nil {
 			err = a.sendSealed(message{Kind: msgFinal}, final)

@@ -17,15 +17,13 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"supervisor/supervisor/notify"
 )
 
 // What a player is told by its environment.
 const (
 	playerDir     = "UPGRADE_TEST_DIR"     // makes a test binary a player; its lock, socket and journal
 	playerNew     = "UPGRADE_TEST_NEW"     // STEP:ACT, what a new process does wrong
-	playerAlien   = "UPGRADE_TEST_ALIEN"   // under systemd: no TakeMain
+	playerAlien   = "UPGRADE_TEST_ALIEN"   // under systemd: stay one, or die in TakeMain
 	playerSchemas = "UPGRADE_TEST_SCHEMAS" // JSON, what it reads
 )
 
@@ -120,43 +118,6 @@ func (p *player) main() int {
 
 // slowStop is how long a player takes to end on SIGTERM.
 const slowStop = 700 * time.Millisecond
-
-// name tells systemd, if that started it, who is there.
-func (p *player) name(s *Successor) error {
-	socket := os.Getenv("NOTIFY_SOCKET")
-	if socket == "" {
-		return nil
-	}
-	m := manager{socket}
-	if s == nil {
-		return m.say("READY=1")
-	}
-	if os.Getenv(playerAlien) != "" {
-		return nil
-	}
-	return s.TakeMain(context.Background(), socket, m.say, m.barrier)
-}
-
-// manager speaks to a NOTIFY_SOCKET.
-type manager struct{ socket string }
-
-func (m manager) say(lines ...string) error {
-	conn, err := net.Dial("unixgram", m.socket)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	_, err = conn.Write([]byte(strings.Join(lines, "\n")))
-	return err
-}
-
-func (m manager) barrier(ctx context.Context) error {
-	s, err := notify.NewSender(m.socket)
-	if err != nil {
-		return err
-	}
-	return s.Barrier(ctx)
-}
 
 // found begins with nothing.
 func (p *player) found() (err error) {
@@ -379,95 +340,4 @@ func (p *player) look() (a answer) {
 func playerBinary() string {
 	path, _ := filepath.Abs(os.Args[0])
 	return path
-}
-
-// upgrade lets another player take over. It exits in the end, or answers.
-func (p *player) upgrade(o order, reply func(answer)) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	at := func(step string) {
-		if o.OffWhen == step {
-			cancel()
-		}
-		if o.Old == step+":kill" {
-			p.act(step, o.Old, nil)
-		}
-	}
-	calls := 0
-	u := Upgrade{
-		Binary: o.Binary, Args: []string{"-test.run=^TestUpgradePlayer$"}, Env: append(os.Environ(), o.Env...),
-		Lock: p.lock, Control: p.control, Schema: 1,
-		State: func() ([]byte, error) {
-			at("state")
-			return fmt.Appendf(nil, `{"Generation":%d,"Padding":%q}`, p.generation, strings.Repeat("x", o.N)), nil
-		},
-		Held: func() map[string]int {
-			at("held")
-			held := map[string]int{}
-			for name, fd := range p.held {
-				held[name] = fd
-			}
-			if calls++; calls == 1 && o.Text == "changes" {
-				p.change()
-			}
-			return held
-		},
-		Quiesce: func(ctx context.Context) ([]byte, error) {
-			at("quiet")
-			p.control.SetDeadline(time.Unix(1, 0))
-			p.accepting.Wait()
-			if o.Old == "quiet:hang" {
-				<-ctx.Done()
-			}
-			if o.Old == "quiet:error" {
-				return nil, errors.New("somebody moves")
-			}
-			return []byte("the end"), nil
-		},
-		Resume: func() { p.accept() },
-		Commit: func(pid int) error {
-			at("ready")
-			if o.Old == "ready:error" {
-				return errors.New("nobody listens")
-			}
-			if o.Old == "ready:late" {
-				if n, err := openNewcomer(pid); err == nil {
-					n.ended(stageGuard)
-					n.close()
-				}
-			}
-			if socket := os.Getenv("NOTIFY_SOCKET"); socket != "" {
-				m := manager{socket}
-				if err := errors.Join(m.say(fmt.Sprint("MAINPID=", pid)), m.barrier(context.Background())); err != nil {
-					return err
-				}
-			}
-			reply(answer{N: pid})
-			at("mainpid")
-			return nil
-		},
-		limits: limits{hello: o.Limits[0], adopt: o.Limits[1], freeze: o.Limits[2]},
-	}
-	log, _ := os.OpenFile(filepath.Join(p.dir, "words"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	u.Output = log
-	err := u.Run(ctx)
-	log.Close()
-	if err == nil {
-		os.Exit(0)
-	}
-	var failed *UpgradeError
-	if !errors.As(err, &failed) {
-		panic(err)
-	}
-	reply(answer{Error: err.Error(), Words: failed.Words})
-}
-
-// change lets a descriptor go, gives a name another one, and adds one.
-func (p *player) change() {
-	unix.Close(p.held["w0.o"])
-	delete(p.held, "w0.o")
-	var pipe [2]int
-	unix.Pipe2(pipe[:], unix.O_CLOEXEC)
-	unix.SetNonblock(pipe[0], true)
-	p.held["w2.o"], p.held["w9.i"] = pipe[0], pipe[1]
 }

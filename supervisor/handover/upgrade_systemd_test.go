@@ -48,20 +48,16 @@ func TestUnderSystemd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"tame", "alien"} {
+	for name, alien := range map[string]string{"tame": "", "alien": "stay", "mortal": "die"} {
 		units, home := dir+"/units", dir+"/"+name
 		os.MkdirAll(units, 0o755)
 		os.MkdirAll(home, 0o755)
-		alien := ""
-		if name == "alien" {
-			alien = "yes"
-		}
 		text := fmt.Sprintf(systemdUnit, dir+"/player", home, playerDir, home, playerAlien, alien)
 		if err := os.WriteFile(units+"/"+name+".service", []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	cmd := exec.Command(boot, dir+"/units", "env", "INSIDE_SYSTEMD="+dir, dir+"/player", "-test.run=^TestInsideSystemd$", "-test.v", "-test.count=1")
+	cmd := exec.Command(boot, dir+"/units", "env", "INSIDE_SYSTEMD="+dir, dir+"/player", "-test.run=InsideSystemd$", "-test.v", "-test.count=1")
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
@@ -90,12 +86,9 @@ func TestInsideSystemd(t *testing.T) {
 					t.Fatalf("the main process is %d, not %d", main, a.N)
 				}
 			}
-			// A kill is noticed.
 			killed := mainPID(t, name)
 			unix.Kill(killed, unix.SIGKILL)
-			for mainPID(t, name) == killed || property(t, name, "ActiveState") != "active" {
-				systemctl(t, "start", name) // a barrier: it returns when the unit is active
-			}
+			awaitAnother(t, name, killed)
 			s.upgrade(order{Binary: dir + "/player"})
 			s.ask(order{Verb: "ping"})
 			begin := time.Now()
@@ -108,6 +101,38 @@ func TestInsideSystemd(t *testing.T) {
 			journal, _ := exec.Command("journalctl", "-u", name, "--no-pager", "-o", "cat").CombinedOutput()
 			t.Logf("journal:\n%s", journal)
 		})
+	}
+}
+
+// A new main process that dies while its helper is the main process is replaced.
+func TestDeathWithinTakeMainInsideSystemd(t *testing.T) {
+	dir := os.Getenv("INSIDE_SYSTEMD")
+	if dir == "" {
+		return
+	}
+	s := &stage{t: t, dir: dir + "/mortal"}
+	systemctl(t, "start", "mortal")
+	first := mainPID(t, "mortal")
+	a := s.upgrade(order{Binary: dir + "/player"})
+	if a.Error != "" {
+		t.Fatalf("%s %q", a.Error, a.Words)
+	}
+	awaitAnother(t, "mortal", first)
+	now := s.ask(order{Verb: "ping"}).PID
+	if now == first || now == a.N || now != mainPID(t, "mortal") {
+		t.Errorf("%d answers, the main process is %d; before it %d and %d", now, mainPID(t, "mortal"), first, a.N)
+	}
+	systemctl(t, "stop", "mortal")
+}
+
+// awaitAnother returns when systemd has started a unit anew.
+func awaitAnother(t *testing.T, unit string, killed int) {
+	t.Helper()
+	for begin := time.Now(); property(t, unit, "NRestarts") == "0" || property(t, unit, "ActiveState") != "active" || mainPID(t, unit) == killed; {
+		systemctl(t, "start", unit) // it returns when the unit is active, and is what there is to wait by
+		if time.Since(begin) > stageGuard {
+			t.Fatalf("%s was not started anew", unit)
+		}
 	}
 }
 

@@ -85,7 +85,11 @@ func (a *attempt) gone(s step, over error) error {
 	text := over.Error()
 	if cause, ok := strings.CutPrefix(text, "can't start child: "); ok {
 		cause = strings.TrimPrefix(cause, "can't start process "+a.Binary+": ")
-		return fmt.Errorf("cannot start %s: %s", a.Binary, strings.TrimPrefix(cause, "fork/exec: "))
+		cause = strings.TrimPrefix(cause, "fork/exec: ")
+		if cause == unix.ENOENT.Error() { // the file is there (start)
+			cause += ": its interpreter, or the folder in which this supervisor was started"
+		}
+		return fmt.Errorf("cannot start %s: %s", a.Binary, cause)
 	}
 	if _, how, ok := strings.Cut(text, " exited"); ok { // child pid=1 exited: signal: killed
 		return s.lost(a.who, strings.TrimPrefix(cmp.Or(how, "exit status 0"), ": "))
