@@ -21,7 +21,7 @@ type instant struct {
 func benchLoop(b *testing.B, workers int) (*Loop, *instant, []uint64) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	loop := New(state.DaemonInfo{PID: 1, Version: "test"}, 0)
+	loop := New(state.DaemonInfo{PID: 1, Version: "test"}, 0, nil)
 	w := &instant{facts: make(chan Fact, 4*workers), spawned: make(chan uint64, 4*workers), ready: make(chan uint64, 4*workers)}
 	over := make(chan struct{}, 2)
 	go func() { _ = loop.Run(ctx, w); over <- struct{}{} }() // ends with the context
@@ -82,6 +82,7 @@ func (w *instant) Forget(uint64)                                  {}
 func (w *instant) Retain(string, []state.Listen, []uint64, []int) {}
 func (w *instant) Release(string)                                 {}
 func (w *instant) Keep(state.Receipt)                             {}
+func (w *instant) Record([][]byte) <-chan struct{}                { return nil }
 
 // BenchmarkLoop is how many facts the loop takes in a second, with 10 and with 1,000
 // workers: words of a worker (Said), each of which is an event.
