@@ -179,7 +179,9 @@ func (s *site) live(crash bool, clock Clock, lucky func() bool) {
 		_ = loop.Run(ctx, s.world)
 		close(over)
 	}()
+	s.telling.Add(1)
 	go func() { // ends when all is told, or the loop has ended
+		defer s.telling.Done()
 		time.Sleep(10 * ms)
 		for _, fact := range facts {
 			loop.Tell(fact)

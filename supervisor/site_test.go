@@ -20,13 +20,14 @@ const (
 
 // site is a loop with a fake world, inside a bubble of fake time.
 type site struct {
-	t     *testing.T
-	loop  *Loop
-	world *fake
-	end   context.CancelFunc
-	over  chan struct{}
-	clock Clock      // of every life of the supervisor
-	mu    sync.Mutex // of loop, end and over, where another life begins beside the story
+	t       *testing.T
+	loop    *Loop
+	world   *fake
+	end     context.CancelFunc
+	over    chan struct{}
+	clock   Clock          // of every life of the supervisor
+	telling sync.WaitGroup // what happened between two lives
+	mu      sync.Mutex     // of loop, end and over, where another life begins beside the story
 }
 
 // scene plays one story, then deletes every app and checks that nothing is left.
@@ -58,6 +59,7 @@ func open(t *testing.T) *site {
 func (s *site) close() {
 	s.end()
 	<-s.over
+	s.telling.Wait()
 	s.world.close()
 }
 
