@@ -147,7 +147,8 @@ func (f *fake) Spawn(o SpawnOrder) {
 		f.t.Errorf("spawn %d twice", o.ID)
 	}
 	if n := f.count(func(p *process) bool {
-		return p.order.App == o.App && p.order.Slot == o.Slot && p.order.Gen == o.Gen && !p.ended && !p.gone && !p.told && !p.withdrawn
+		return p.order.App == o.App && p.order.Slot == o.Slot && p.order.Gen == o.Gen &&
+			!p.ended && !p.gone && !p.told && !p.withdrawn && !f.beside(o.ID, p.order.ID)
 	}); n > 0 {
 		f.t.Errorf("a second worker of generation %d in slot %d", o.Gen, o.Slot)
 	}
@@ -159,6 +160,13 @@ func (f *fake) Spawn(o SpawnOrder) {
 	f.spawned = append(f.spawned, o)
 	f.atOnce = max(f.atOnce, f.count(func(p *process) bool { return !p.gone }))
 	f.after(p, time.Millisecond, func() []Fact { return f.exec(p) })
+}
+
+// beside reports whether two spawns are of two workers that the loop knows: a restart
+// brings a successor of the same generation. The loop's goroutine asks.
+func (f *fake) beside(a, b uint64) bool {
+	x, y := f.loop.spawns[a], f.loop.spawns[b]
+	return x.w != nil && y.w != nil && x.w != y.w
 }
 
 // after does something later, unless the process is gone by then, and tells what
@@ -343,7 +351,11 @@ func (f *fake) Alone(id uint64) {
 	if p.alone == f.life {
 		f.t.Errorf("%d is told twice that it is alone", id)
 	}
+	again := p.alone > 0 // by another life; a successor may have come since
 	p.alone = f.life
+	if again {
+		return
+	}
 	if n := f.count(func(x *process) bool {
 		return x != p && x.order.App == p.order.App && x.order.Slot == p.order.Slot && !x.gone
 	}); n > 0 {

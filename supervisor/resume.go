@@ -21,18 +21,21 @@ func (l *Loop) resume(r restored) {
 	for _, u := range l.unkept {
 		l.world.Keep(*u.receipt)
 	}
-	l.claim(r.found)
+	l.claim(r)
 	l.hearFirst()
 	l.rearm()
 	for _, a := range slices.Clone(l.apps) {
 		for range len(a.asked) {
 			l.world.Drops(a.name)
 		}
-		if r.Crash {
-			l.interrupt(a)
+		if a.roll != nil && r.Crash {
+			a.roll.rec = a.roll.rec.Interrupt()
 		}
 		for _, w := range slices.Clone(a.members) {
 			l.reconcile(w, r)
+		}
+		if a.roll != nil && !a.roll.over && a.roll.rec.Result != rollout.Running {
+			l.rollOver(a) // it had no target yet
 		}
 		l.orderAgain(a)
 	}
@@ -55,17 +58,17 @@ func (l *Loop) hearFirst() {
 
 // claim gives each spawn that was found to its member. One that no member has is what
 // is left of one that is forgotten, or a worker whose record was lost: it is ended.
-func (l *Loop) claim(found map[uint64]Found) {
+func (l *Loop) claim(r restored) {
 	for _, a := range l.apps {
 		for _, w := range a.members {
-			if _, ok := found[w.id]; ok || w.m.State.Alive() {
+			if _, found := r.found[w.id]; found || w.m.State.Alive() && (w.pid != 0 || r.Begun[w.id]) {
 				l.spawns[w.id] = spawn{w, w.m.Inc}
 			}
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(found)) {
+	for _, id := range slices.Sorted(maps.Keys(r.found)) {
 		if _, ok := l.spawns[id]; !ok {
-			l.orphan(id, found[id])
+			l.orphan(id, r.found[id])
 		}
 	}
 }
@@ -82,18 +85,6 @@ func (l *Loop) orphan(id uint64, f Found) {
 		return
 	}
 	l.end(&member{app: a, slot: f.Slot, gen: a.current(), id: id, pid: f.PID, spawnedAt: l.now()}, 0)
-}
-
-// interrupt is what the death of the loop before does to a rollout.
-func (l *Loop) interrupt(a *app) {
-	r := a.roll
-	if r == nil || r.over {
-		return
-	}
-	r.rec = r.rec.Interrupt()
-	if r.rec.Result != rollout.Running {
-		l.rollOver(a)
-	}
 }
 
 // reconcile tells a member what has become of its process.

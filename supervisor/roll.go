@@ -316,7 +316,9 @@ func (l *Loop) retain(a *app) {
 	declared := slices.Clone(a.spec.Listen)
 	for _, w := range a.members {
 		if w.m.State.Alive() {
-			ids = append(ids, w.id)
+			if _, ok := l.spawns[w.id]; ok {
+				ids = append(ids, w.id)
+			}
 			declared = append(declared, w.gen.spec.Listen...)
 		}
 	}
