@@ -137,6 +137,53 @@ func BenchmarkSnapshot(b *testing.B) {
 	}
 }
 
+// BenchmarkRecord is what it costs to put one worker's change on record, with 1,000
+// workers in one app and in 200: the loop's own time, without any writing.
+func BenchmarkRecord(b *testing.B) {
+	for _, apps := range []int{1, 200} {
+		b.Run(fmt.Sprintf("%d-apps", apps), func(b *testing.B) {
+			const workers = 1000
+			l := New(state.DaemonInfo{}, 0, nil)
+			w := &counted{}
+			l.world.world = w
+			for i := range apps {
+				spec := web(workers / apps)
+				spec.Name = fmt.Sprint("app", i)
+				a := &app{name: spec.Name, spec: spec, want: state.Up, gens: map[int]*generation{}, env: make([]string, 50)}
+				g := a.adopt(spec, Prepared{Launch: state.Launch{BaseEnv: a.env}})
+				l.apps = append(l.apps, a)
+				for slot := range spec.Instances {
+					l.spawn(l.add(a, g, slot))
+				}
+				l.commit(a)
+			}
+			i, texts := 0, [...]string{"one", "two"}
+			b.ReportAllocs()
+			for b.Loop() {
+				a := l.apps[i%apps]
+				a.members[i/apps%len(a.members)].said = texts[i/workers%2]
+				l.commit(a)
+				i++
+			}
+			b.ReportMetric(float64(w.bytes), "bytes")
+		})
+	}
+}
+
+// counted is a World that looks at the size of the last record.
+type counted struct {
+	idle
+	bytes int
+}
+
+func (c *counted) Record(parts [][]byte) <-chan struct{} {
+	c.bytes = 0
+	for _, p := range parts {
+		c.bytes += len(p)
+	}
+	return nil
+}
+
 // settle returns when the loop has taken what came before.
 func settle(b *testing.B, loop *Loop) {
 	if _, err := loop.Snapshot(context.Background()); err != nil {

@@ -153,6 +153,56 @@ func TestAStartGoesOnWhereverItWasInterrupted(t *testing.T) {
 	}
 }
 
+// The fake world complains of a stop signal to a worker that is in accept.
+func TestSteeringIsOrderedAgain(t *testing.T) {
+	scene(t, func(s *site) {
+		spec := web(1)
+		spec.Balance, spec.PreDrain = state.Even, 3*second
+		s.ask(Put{Spec: spec})
+		s.sleep(50 * ms)
+		s.dieBefore(1) // it is online on record, and not admitted
+		s.sleep(second)
+		s.revive()
+		s.sleep(second)
+		if !s.saw().procs[101].admitted {
+			t.Error("it gets no connections")
+		}
+		s.dieBefore(1)
+		s.ask(StopApp{"web"})
+		s.revive()
+		s.sleep(second)
+		if p := s.saw().procs[101]; p.admitted || p.told {
+			t.Errorf("in accept: %v, told: %v", p.admitted, p.told)
+		}
+		s.good(Await{"web"}, Settled)
+	})
+}
+
+func TestWhatWasToBeToldOrLetGoIsSoAfterACrash(t *testing.T) {
+	scene(t, func(s *site) {
+		s.slow(second)
+		s.run(program{drain: second})
+		s.ask(Put{Spec: flip(1)})
+		s.dieBefore(2) // after the record of Prepared and the spawn
+		s.sleep(2 * second)
+		s.areAlone()
+		s.revive()
+		s.sleep(second)
+		s.areAlone(s.app("web").Workers[0].ID)
+		s.ask(StopApp{"web"})
+		s.dieBefore(3) // after the records of Ended and Gone, and Forget
+		s.sleep(10 * second)
+		if released := s.saw().released; len(released) > 0 {
+			t.Fatalf("released: %q", released)
+		}
+		s.revive()
+		s.sleep(second)
+		if released := s.saw().released; len(released) != 1 {
+			t.Errorf("released: %q", released)
+		}
+	})
+}
+
 func TestAnEndThatNobodySawIsAFailure(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(1))
