@@ -39,6 +39,7 @@ func (l *Loop) commit(apps ...*app) {
 	}
 	if changed {
 		b.cover = now
+		fault.Point("loop.changed")
 		b.kept = l.world.world.Record(l.document())
 		fault.Point("loop.recorded")
 	}
