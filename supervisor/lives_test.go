@@ -37,14 +37,14 @@ func (f *fake) Record(parts [][]byte) <-chan struct{} {
 			f.rollouts[a.name+a.roll.startedAt.String()] = true
 		}
 	}
-	if f.records++; f.records < 50 || f.records%every == 0 {
+	if f.records++; f.records < 10 || f.records%every == 0 {
 		f.proofread()
 	}
 	return f.slowly
 }
 
 // every so many records are held against the loop; all would take most of the time.
-const every = 61
+const every = 97
 
 // proofread holds the last record against the loop, and against how it is read.
 func (f *fake) proofread() {
