@@ -19,7 +19,7 @@ func flip(instances int) state.Spec {
 // that they are.
 func (s *site) alone() (ids []uint64) {
 	for id, p := range s.saw().procs {
-		if p.alone {
+		if p.alone > 0 {
 			ids = append(ids, id)
 		}
 	}

@@ -25,7 +25,11 @@ type app struct {
 	starting *starting
 	ops      []*op
 
-	restarts int  // of members that are no more
+	restarts int // of members that are no more
+
+	lastReceipt *state.Receipt // of the last rollout that ended; never changed
+	image       appImage
+
 	unseen   bool // listening can't be seen for this app
 	silent   bool // a worker has lived long enough without listening
 	notes    []string
@@ -43,6 +47,8 @@ type generation struct {
 	spec   state.Spec
 	launch state.Launch
 	served map[int]map[string]bool // by slot, the addresses that its workers listened on
+	known  int                     // how many those are; none is ever taken away
+	image  genImage
 }
 
 // starting is an app's start from nothing: prepare, then all workers at once.
@@ -51,6 +57,7 @@ type starting struct {
 	env   []string
 	count int
 	token uint64 // of the Prepare under way, 0 before
+	image startImage
 }
 
 // alive reports whether any process of the app exists, or is about to by itself.

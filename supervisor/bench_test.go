@@ -21,7 +21,7 @@ type instant struct {
 func benchLoop(b *testing.B, workers int) (*Loop, *instant, []uint64) {
 	b.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	loop := New(state.DaemonInfo{PID: 1, Version: "test"}, 0)
+	loop := New(state.DaemonInfo{PID: 1, Version: "test"}, 0, nil)
 	w := &instant{facts: make(chan Fact, 4*workers), spawned: make(chan uint64, 4*workers), ready: make(chan uint64, 4*workers)}
 	over := make(chan struct{}, 2)
 	go func() { _ = loop.Run(ctx, w); over <- struct{}{} }() // ends with the context
@@ -82,6 +82,7 @@ func (w *instant) Forget(uint64)                                  {}
 func (w *instant) Retain(string, []state.Listen, []uint64, []int) {}
 func (w *instant) Release(string)                                 {}
 func (w *instant) Keep(state.Receipt)                             {}
+func (w *instant) Record([][]byte) <-chan struct{}                { return nil }
 
 // BenchmarkLoop is how many facts the loop takes in a second, with 10 and with 1,000
 // workers: words of a worker (Said), each of which is an event.
@@ -134,6 +135,53 @@ func BenchmarkSnapshot(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkRecord is what it costs to put one worker's change on record, with 1,000
+// workers in one app and in 200: the loop's own time, without any writing.
+func BenchmarkRecord(b *testing.B) {
+	for _, apps := range []int{1, 200} {
+		b.Run(fmt.Sprintf("%d-apps", apps), func(b *testing.B) {
+			const workers = 1000
+			l := New(state.DaemonInfo{}, 0, nil)
+			w := &counted{}
+			l.world.world = w
+			for i := range apps {
+				spec := web(workers / apps)
+				spec.Name = fmt.Sprint("app", i)
+				a := &app{name: spec.Name, spec: spec, want: state.Up, gens: map[int]*generation{}, env: make([]string, 50)}
+				g := a.adopt(spec, Prepared{Launch: state.Launch{BaseEnv: a.env}})
+				l.apps = append(l.apps, a)
+				for slot := range spec.Instances {
+					l.spawn(l.add(a, g, slot))
+				}
+				l.commit(a)
+			}
+			i, texts := 0, [...]string{"one", "two"}
+			b.ReportAllocs()
+			for b.Loop() {
+				a := l.apps[i%apps]
+				a.members[i/apps%len(a.members)].said = texts[i/workers%2]
+				l.commit(a)
+				i++
+			}
+			b.ReportMetric(float64(w.bytes), "bytes")
+		})
+	}
+}
+
+// counted is a World that looks at the size of the last record.
+type counted struct {
+	idle
+	bytes int
+}
+
+func (c *counted) Record(parts [][]byte) <-chan struct{} {
+	c.bytes = 0
+	for _, p := range parts {
+		c.bytes += len(p)
+	}
+	return nil
 }
 
 // settle returns when the loop has taken what came before.

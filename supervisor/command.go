@@ -38,6 +38,11 @@ type (
 		Name   string
 		Signal int
 	}
+	// Await returns when nothing of what was asked of the app is under way any more, by
+	// whomever it was asked, in this life of the supervisor or an earlier one: what a
+	// client that lost its answer waits for. Its Receipt is that of the last rollout that
+	// ended, its Err a worker's that did not come up.
+	Await struct{ Name string }
 	// ResetApp sets the restart counters to 0.
 	ResetApp struct{ Name string }
 )
@@ -50,6 +55,7 @@ func (c StopApp) app() string    { return c.Name }
 func (c DeleteApp) app() string  { return c.Name }
 func (c ScaleApp) app() string   { return c.Name }
 func (c SignalApp) app() string  { return c.Name }
+func (c Await) app() string      { return c.Name }
 func (c ResetApp) app() string   { return c.Name }
 
 // What a command came to (Outcome.Action).
@@ -64,6 +70,7 @@ const (
 	Deleted    = "deleted"
 	Signalled  = "signalled"
 	WasReset   = "reset"
+	Settled    = "settled" // what was awaited is over
 )
 
 // Outcome is how a Command ended. Err is nil when it was done.
@@ -72,6 +79,6 @@ type Outcome struct {
 	Err     error
 	Slot    int // where Err is about one worker
 	Details []string
-	Receipt *state.Receipt // of a reload or restart
+	Receipt *state.Receipt // of a reload or restart; Await: of the last, nil for none
 	Earlier *state.Receipt // of the reload that this command's own was superseded by
 }

@@ -6,25 +6,25 @@ import (
 )
 
 // explain says why a worker's process is no more, for a person.
-func (w *member) explain() *failure {
-	f := &failure{stage: "run", end: w.end}
+func (w *member) explain(now time.Duration) *failure {
+	f := &failure{Stage: "run"}
 	if w.end != nil {
-		f.lines = w.end.lines
+		f.Lines = w.end.Lines
 	}
-	since := func(t time.Time) string { return time.Since(t).Round(time.Millisecond).String() }
+	since := func(at time.Duration) string { return (now - at).Round(time.Millisecond).String() }
 	switch {
 	case w.unborn != nil:
 		return w.unborn
 	case w.notReady:
-		f.stage, f.reason = "ready", w.lateness()
-	case w.onlineAt.IsZero():
-		f.stage = "ready"
-		f.reason = fmt.Sprintf("%s, %s after its start, before it was ready", w.howEnded(), since(w.spawnedAt))
+		f.Stage, f.Reason = "ready", w.lateness()
+	case w.onlineAt == 0:
+		f.Stage = "ready"
+		f.Reason = fmt.Sprintf("%s, %s after its start, before it was ready", w.howEnded(), since(w.spawnedAt))
 	case w.m.Failed:
-		f.stage = "soak"
-		f.reason = fmt.Sprintf("%s, %s after it was ready, within its soak", w.howEnded(), since(w.onlineAt))
+		f.Stage = "soak"
+		f.Reason = fmt.Sprintf("%s, %s after it was ready, within its soak", w.howEnded(), since(w.onlineAt))
 	default:
-		f.reason = fmt.Sprintf("%s, %s after it was ready", w.howEnded(), since(w.onlineAt))
+		f.Reason = fmt.Sprintf("%s, %s after it was ready", w.howEnded(), since(w.onlineAt))
 	}
 	return f
 }
@@ -35,8 +35,8 @@ func (w *member) howEnded() string {
 	switch {
 	case w.end == nil:
 		return "ended"
-	case w.end.signal != 0:
-		return w.end.how
+	case w.end.Signal != 0:
+		return w.end.How
 	}
-	return "ended with " + w.end.how
+	return "ended with " + w.end.How
 }

@@ -3,7 +3,6 @@ package supervisor
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -36,15 +35,20 @@ type process struct {
 	order        SpawnOrder
 	does         program
 	pid          int
+	begun        bool // its program runs, or has run
+	booted       bool // it listens, and has said ready if it ever will
+	proven       bool // its probe has had the good answer
 	ready        bool // has said so or listens
 	told, killed bool
 	ended, gone  bool
 	left         int
-	alone        bool
+	alone        int  // in which life of the supervisor it was told so
+	missing      bool // a life of the supervisor began that did not find it
 	admitted     bool // balance: even
 	withdrawn    bool
 	toldAt       time.Time
 	killedAt     time.Time
+	killedIn     int // in which life
 	timers       []*time.Timer
 }
 
@@ -55,6 +59,14 @@ type fake struct {
 	lane chan func() // what the World does one after another: Prepare, Drops
 
 	mu        sync.Mutex
+	life      int         // of the supervisor, from 1
+	dead      bool        // the supervisor is: nothing is done that it asks for
+	doom      func() bool // asked before every act: whether it dies now
+	onDeath   func()      // when it has
+	records   int
+	record    []byte          // what it recorded last
+	slowly    chan struct{}   // not nil: it is kept when that is closed
+	rollouts  map[string]bool // every one that was ever on record, by its start
 	programs  func(SpawnOrder) program
 	prepares  func(PrepareOrder) Prepared // Launch, Stage, Err and Lines are its
 	slow      time.Duration               // of Prepare
@@ -79,7 +91,7 @@ type retain struct {
 }
 
 func newFake(t *testing.T, loop *Loop) *fake {
-	f := &fake{t: t, loop: loop, lane: make(chan func(), 1000), procs: map[uint64]*process{}}
+	f := &fake{t: t, loop: loop, lane: make(chan func(), 1000), procs: map[uint64]*process{}, life: 1, rollouts: map[string]bool{}}
 	f.programs = func(SpawnOrder) program { return program{} }
 	f.prepares = func(PrepareOrder) Prepared { return Prepared{} }
 	go func() { // ends with close
@@ -92,32 +104,20 @@ func newFake(t *testing.T, loop *Loop) *fake {
 
 func (f *fake) close() { close(f.lane) }
 
-func (f *fake) Prepare(o PrepareOrder) {
-	f.mu.Lock()
-	f.prepared = append(f.prepared, o)
-	answer, slow := f.prepares(o), f.slow
-	f.mu.Unlock()
-	answer.App, answer.Gen, answer.Token = o.App, o.Gen, o.Token
-	if answer.Launch.Path == "" {
-		answer.Launch.Path = "/srv/" + o.Spec.Script
-	}
-	f.lane <- func() { time.Sleep(slow); f.loop.Tell(answer) }
-}
-
-func (f *fake) Drops(app string) {
-	f.lane <- func() {
-		f.mu.Lock()
-		n := f.drops
-		f.mu.Unlock()
-		f.loop.Tell(Dropped{App: app, Count: &n})
-	}
-}
-
 func (f *fake) Spawn(o SpawnOrder) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.dies() {
+		return
+	}
 	if f.procs[o.ID] != nil {
 		f.t.Errorf("spawn %d twice", o.ID)
+	}
+	if n := f.count(func(p *process) bool {
+		return p.order.App == o.App && p.order.Slot == o.Slot && p.order.Gen == o.Gen &&
+			!p.ended && !p.gone && !p.told && !p.withdrawn && !f.beside(o.ID, p.order.ID)
+	}); n > 0 {
+		f.t.Errorf("a second worker of generation %d in slot %d", o.Gen, o.Slot)
 	}
 	p := &process{order: o, does: f.programs(o), pid: 1000 + int(o.ID)}
 	if p.does.boot == 0 {
@@ -129,6 +129,13 @@ func (f *fake) Spawn(o SpawnOrder) {
 	f.after(p, time.Millisecond, func() []Fact { return f.exec(p) })
 }
 
+// beside reports whether two spawns are of two workers that the loop knows: a restart
+// brings a successor of the same generation. The loop's goroutine asks.
+func (f *fake) beside(a, b uint64) bool {
+	x, y := f.loop.spawns[a], f.loop.spawns[b]
+	return x.w != nil && y.w != nil && x.w != y.w
+}
+
 // after does something later, unless the process is gone by then, and tells what
 // came of it in order.
 func (f *fake) after(p *process, d time.Duration, do func() []Fact) {
@@ -138,15 +145,17 @@ func (f *fake) after(p *process, d time.Duration, do func() []Fact) {
 		if !p.gone {
 			facts = do()
 		}
+		loop := f.loop
 		f.mu.Unlock()
 		for _, fact := range facts {
-			f.loop.Tell(fact)
+			loop.Tell(fact)
 		}
 	}))
 }
 
 func (f *fake) exec(p *process) []Fact {
 	id, does := p.order.ID, p.does
+	p.begun = true
 	if does.err != nil {
 		p.ended = true
 		f.bury(p)
@@ -164,6 +173,12 @@ func (f *fake) boot(p *process) []Fact {
 	if p.ended {
 		return nil
 	}
+	p.booted = true
+	return f.signs(p)
+}
+
+// signs of readiness are those that a process that has booted gives.
+func (f *fake) signs(p *process) []Fact {
 	var facts []Fact
 	for _, addr := range p.does.listens {
 		p.ready = true
@@ -188,6 +203,7 @@ func (f *fake) probe(p *process) {
 	if does.proven >= 0 {
 		f.after(p, max(does.proven, does.boot), func() []Fact {
 			p.ready = !p.ended && (p.ready || !p.order.Spec.WaitReady)
+			p.proven = true
 			return []Fact{Probed{ID: id}}
 		})
 	}
@@ -199,11 +215,8 @@ func (f *fake) end(p *process, code, signal, left int) []Fact {
 		return nil
 	}
 	p.ended, p.ready, p.left = true, false, left
-	how, name := fmt.Sprintf("exit code %d", code), ""
-	if signal != 0 {
-		how, name = fmt.Sprintf("signal %d", signal), fmt.Sprintf("SIG%d", signal)
-	}
-	ended := Ended{ID: p.order.ID, Code: code, Signal: signal, SignalName: name, Left: left, How: how, LastLines: p.does.lines}
+	p.does.code, p.does.signal = code, signal
+	ended := f.ended(p)
 	if left > 0 {
 		return []Fact{ended}
 	}
@@ -211,152 +224,21 @@ func (f *fake) end(p *process, code, signal, left int) []Fact {
 	return []Fact{ended, Gone{ID: p.order.ID}}
 }
 
+// ended tells how a process ended.
+func (f *fake) ended(p *process) Ended {
+	code, signal := p.does.code, p.does.signal
+	how, name := fmt.Sprintf("exit code %d", code), ""
+	if signal != 0 {
+		how, name = fmt.Sprintf("signal %d", signal), fmt.Sprintf("SIG%d", signal)
+	}
+	return Ended{ID: p.order.ID, Code: code, Signal: signal, SignalName: name, Left: p.left, How: how, LastLines: p.does.lines}
+}
+
 func (f *fake) bury(p *process) {
 	p.gone = true
 	for _, t := range p.timers {
 		t.Stop()
 	}
-}
-
-func (f *fake) Admit(id uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if p := f.known(id, "admit"); p != nil {
-		p.admitted = true
-	}
-}
-
-func (f *fake) Withdraw(id uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if p := f.known(id, "withdraw"); p != nil {
-		p.admitted, p.withdrawn = false, true
-		if p.told {
-			f.t.Errorf("%d is withdrawn after its stop signal", id)
-		}
-	}
-}
-
-// admitted counts the workers of an app that get new connections. The caller holds mu,
-// or nothing runs.
-func (f *fake) admitted(app string) int {
-	return f.count(func(p *process) bool { return p.order.App == app && p.admitted && !p.gone })
-}
-
-func (f *fake) Stop(o StopOrder) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p := f.known(o.ID, "stop")
-	if p == nil || p.gone {
-		return
-	}
-	if !p.told {
-		p.toldAt = time.Now()
-		f.after(p, 0, func() []Fact { return []Fact{Cut{ID: o.ID, Open: p.does.open}} })
-	}
-	if p.order.Spec.Balance == state.Even && !p.withdrawn && !p.ended {
-		f.t.Errorf("%d gets its stop signal while it is in accept", o.ID)
-	}
-	before := f.serving(p.order.App)
-	p.told = true
-	if f.onStop != nil {
-		f.onStop(before - f.serving(p.order.App))
-	}
-	if p.ended { // what is left of the group
-		if p.does.leftFor >= 0 {
-			f.after(p, p.does.leftFor, func() []Fact { f.bury(p); return []Fact{Gone{ID: o.ID}} })
-		}
-		return
-	}
-	if !p.does.deaf {
-		f.after(p, time.Millisecond+p.does.drain, func() []Fact { return f.end(p, p.does.code, p.does.signal, 0) })
-	}
-}
-
-func (f *fake) Alone(id uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p := f.known(id, "tell of being alone")
-	if p == nil || p.gone {
-		return
-	}
-	if p.alone {
-		f.t.Errorf("%d is told twice that it is alone", id)
-	}
-	p.alone = true
-	if n := f.count(func(x *process) bool {
-		return x != p && x.order.App == p.order.App && x.order.Slot == p.order.Slot && !x.gone
-	}); n > 0 {
-		f.t.Errorf("%d is told that it is alone, and %d others of its slot live", id, n)
-	}
-}
-
-func (f *fake) Kill(id uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	p := f.known(id, "kill")
-	if p == nil || p.gone {
-		return
-	}
-	if p.killed {
-		f.t.Errorf("SIGKILL to %d twice", id)
-	}
-	if !p.told {
-		f.t.Errorf("SIGKILL to %d, which has had no stop signal", id)
-	}
-	p.killed, p.killedAt = true, time.Now()
-	f.after(p, 0, func() []Fact { return []Fact{Cut{ID: id, Open: p.does.open, Killed: true}} })
-	f.after(p, time.Millisecond, func() []Fact {
-		if !p.ended {
-			return f.end(p, 0, 9, 0)
-		}
-		f.bury(p)
-		return []Fact{Gone{ID: id}}
-	})
-}
-
-func (f *fake) Signal(id uint64, signal int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.known(id, "signal") != nil {
-		f.signals = append(f.signals, signal)
-	}
-}
-
-func (f *fake) Forget(id uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if p := f.known(id, "forget"); p != nil && !p.gone {
-		f.t.Errorf("forget %d, which is alive", id)
-	}
-	if slices.Contains(f.forgotten, id) {
-		f.t.Errorf("forget %d twice", id)
-	}
-	f.forgotten = append(f.forgotten, id)
-}
-
-func (f *fake) Retain(app string, declared []state.Listen, ids []uint64, _ []int) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, id := range ids {
-		f.known(id, "retain the sockets of")
-	}
-	f.retained = append(f.retained, retain{app, declared, ids, len(f.spawned)})
-}
-
-func (f *fake) Release(app string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if n := f.count(func(p *process) bool { return p.order.App == app && !p.gone }); n > 0 {
-		f.t.Errorf("the sockets of %s are released while %d processes are alive", app, n)
-	}
-	f.released = append(f.released, app)
-}
-
-func (f *fake) Keep(r state.Receipt) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.kept = append(f.kept, r)
 }
 
 // known is called with the lock held.

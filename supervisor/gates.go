@@ -8,9 +8,9 @@ import (
 
 // gates are those that a process has passed on its way to being ready.
 type gates struct {
-	said   string // by which channel its ready message came, "" for not yet
-	probed bool
-	answer string // the probe's last one that was not good
+	Said   string `json:"said,omitzero"` // by which channel its ready message came, "" for not yet
+	Probed bool   `json:"probed,omitzero"`
+	Answer string `json:"answer,omitzero"` // the probe's last one that was not good
 }
 
 // learnReady: the message came. Where a probe alone decides it opens nothing.
@@ -19,7 +19,7 @@ func (l *Loop) learnReady(w *member, inc int, f BecameReady) {
 	if !s.WaitReady && s.Protocol == state.ProtocolNone {
 		return
 	}
-	w.gates.said = f.Via
+	w.gates.Said = f.Via
 	if s.Ready != nil {
 		l.pass(w, inc)
 		return
@@ -30,10 +30,10 @@ func (l *Loop) learnReady(w *member, inc int, f BecameReady) {
 // learnProbed: the probe got an answer, which opens its gate if it was good.
 func (l *Loop) learnProbed(w *member, inc int, f Probed) {
 	if f.Err != nil {
-		w.gates.answer = f.Err.Error()
+		w.gates.Answer = f.Err.Error()
 		return
 	}
-	w.gates.probed = true
+	w.gates.Probed = true
 	l.pass(w, inc)
 }
 
@@ -41,20 +41,20 @@ func (l *Loop) learnProbed(w *member, inc int, f Probed) {
 // with wait_ready the message's.
 func (l *Loop) pass(w *member, inc int) {
 	switch {
-	case !w.gates.probed:
+	case !w.gates.Probed:
 	case !w.gen.spec.WaitReady:
 		l.ready(w, inc, "probe", false)
-	case w.gates.said != "":
-		l.ready(w, inc, w.gates.said+" and probe", false)
+	case w.gates.Said != "":
+		l.ready(w, inc, w.gates.Said+" and probe", false)
 	}
 }
 
 // lateness says what a worker was waited for in vain.
 func (w *member) lateness() string {
 	s := w.gen.spec
-	mute := s.WaitReady && w.gates.said == ""
-	unproven := s.Ready != nil && !w.gates.probed
-	answer := w.gates.answer
+	mute := s.WaitReady && w.gates.Said == ""
+	unproven := s.Ready != nil && !w.gates.Probed
+	answer := w.gates.Answer
 	if answer == "" && s.Ready != nil {
 		answer = s.Ready.String() + " gave no answer"
 	}

@@ -17,6 +17,8 @@ func (l *Loop) learn(f Fact) *app {
 		return l.prepared(f)
 	case Dropped:
 		return l.dropped(f)
+	case Kept:
+		l.learnKept(f)
 	case Unseen:
 		return l.learnUnseen(f)
 	case Noted:
@@ -106,7 +108,7 @@ func (l *Loop) ready(w *member, inc int, via string, inferred bool) {
 }
 
 func (l *Loop) learnListening(w *member, inc int, f Listening) {
-	w.addListener(f.PID, f.Addr)
+	w.hear(f.PID, f.Addr)
 	serves := w.serves(f.Addr) // before the address counts as served by its own generation
 	w.gen.serve(w.slot, f.Addr)
 	if !w.gen.spec.WaitReady && w.gen.spec.Ready == nil && serves {
@@ -116,7 +118,7 @@ func (l *Loop) learnListening(w *member, inc int, f Listening) {
 
 func (l *Loop) learnUnborn(f SpawnFailed) *app {
 	a := l.process(f.ID, func(w *member, inc int) {
-		w.unborn = &failure{stage: f.Stage, reason: f.Err.Error()}
+		w.unborn = &failure{Stage: f.Stage, Reason: f.Err.Error()}
 		l.step(w, worker.Event{Kind: worker.SpawnFailed, Inc: inc})
 	})
 	l.forget(f.ID)
@@ -175,7 +177,7 @@ func (a *app) note(text string) {
 // extend gives a starting worker at least by more, as EXTEND_TIMEOUT_USEC= asks.
 func (l *Loop) extend(w *member, by time.Duration) {
 	t := w.timers[worker.ReadyTimer]
-	if w.m.State == state.Starting && t.timer != nil && time.Now().Add(by).After(t.at) {
+	if w.m.State == state.Starting && t.due != 0 && l.now()+by > t.due {
 		l.arm(w, worker.ReadyTimer, by)
 	}
 }

@@ -16,6 +16,10 @@ var ErrEnded = errors.New("the supervisor is ending")
 // inboxSize is how many messages may wait for the loop before their senders do.
 const inboxSize = 256
 
+// Clock tells the time since the machine was started, that in which it slept included
+// (CLOCK_BOOTTIME): an instant that another process of the same boot can read.
+type Clock func() time.Duration
+
 // Loop owns all state. Run it once; the other methods may be called from anywhere.
 type Loop struct {
 	info  state.DaemonInfo
@@ -23,15 +27,20 @@ type Loop struct {
 	ended chan struct{}
 
 	// Owned by Run.
-	world   World
-	born    time.Time
+	world   *outbox
+	clock   Clock
+	born    time.Duration
 	apps    []*app
 	spawns  map[uint64]spawn
 	lastID  uint64 // of a spawn
 	lastKey uint64 // of a member, a token
+	unkept  []unkept
 	subs    map[*subscriber]struct{}
 	seq     uint64
 	closing bool // nothing is started any more
+	pause   pause
+	book    book
+	before  *restored // what Run has to begin with, nil for a loop from nothing
 }
 
 // spawn tells which member a process belongs to, and as which incarnation.
@@ -42,22 +51,33 @@ type spawn struct {
 
 // New returns a loop that has not begun. info is what Snapshot says of the daemon;
 // firstID is the number of its first spawn, above every one that was ever used here.
-func New(info state.DaemonInfo, firstID uint64) *Loop {
+// A nil clock counts from now.
+func New(info state.DaemonInfo, firstID uint64, clock Clock) *Loop {
+	if clock == nil {
+		made := time.Now()
+		clock = func() time.Duration { return time.Since(made) }
+	}
 	return &Loop{
 		info:   info,
 		inbox:  make(chan any, inboxSize),
 		ended:  make(chan struct{}),
+		clock:  clock,
 		lastID: firstID,
 		spawns: map[uint64]spawn{},
 		subs:   map[*subscriber]struct{}{},
+		world:  &outbox{},
 	}
 }
 
 // Messages to the loop beside Fact.
 type (
+	keptMsg struct {
+		fact    Fact
+		handled chan<- (<-chan struct{}) // gets what is closed when it is on record
+	}
 	doMsg struct {
 		cmd   Command
-		reply chan<- Outcome
+		reply chan<- answer
 	}
 	timerMsg struct {
 		w    *member
@@ -73,8 +93,12 @@ type (
 // Run is the loop. It returns when ctx ends; what runs then goes on running, and
 // nothing of the loop (timer, goroutine) is left.
 func (l *Loop) Run(ctx context.Context, world World) error {
-	l.world, l.born = world, time.Now()
+	l.world.world, l.born = world, l.now()
 	defer l.finish()
+	if l.before != nil {
+		l.resume(*l.before)
+		l.before = nil
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -85,17 +109,26 @@ func (l *Loop) Run(ctx context.Context, world World) error {
 	}
 }
 
+// handle takes one message: what it changes is put on record before any act that it
+// leads to.
 func (l *Loop) handle(msg any) {
+	if !l.pause.passes(msg) {
+		l.pause.later = append(l.pause.later, msg)
+		return
+	}
+	var about *app
 	switch msg := msg.(type) {
 	case Fact:
-		l.settle(l.learn(msg))
+		about = l.learn(msg)
+	case keptMsg:
+		about = l.learn(msg.fact)
 	case doMsg:
-		l.settle(l.obey(msg.cmd, msg.reply))
+		about = l.obey(msg.cmd, waiter{l, msg.reply})
 	case timerMsg:
-		if t := msg.w.timers[msg.kind]; t.seq == msg.seq && t.timer != nil {
-			msg.w.timers[msg.kind].timer = nil
+		if t := &msg.w.timers[msg.kind]; t.seq == msg.seq && t.due != 0 {
+			*t = armed{}
+			about = msg.w.app
 			l.step(msg.w, worker.Event{Kind: msg.kind, Inc: msg.inc})
-			l.settle(msg.w.app)
 		}
 	case askMsg:
 		msg.do()
@@ -108,6 +141,12 @@ func (l *Loop) handle(msg any) {
 			close(msg.s.ch)
 		}
 	}
+	l.settle(about)
+	l.commit(about)
+	if msg, ok := msg.(keptMsg); ok {
+		msg.handled <- l.book.kept
+	}
+	l.checkPause()
 }
 
 // finish stops every timer and answers whoever still waits.
@@ -118,7 +157,9 @@ func (l *Loop) finish() {
 			w.disarmAll()
 		}
 		for _, o := range a.ops {
-			o.reply <- Outcome{Action: o.action, Err: ErrEnded}
+			if o.reply.to != nil {
+				o.reply.to <- answer{out: Outcome{Action: o.action, Err: ErrEnded}}
+			}
 		}
 		a.ops = nil
 	}
@@ -142,23 +183,54 @@ func (l *Loop) send(msg any) bool {
 // to be called from the loop's own goroutine.
 func (l *Loop) Tell(f Fact) { l.send(f) }
 
-// Do carries out one command and returns when it is done, failed or superseded.
-// When ctx ends first the work goes on and ctx's error is returned.
+// TellKept is Tell that returns when what the fact changed is on record (World.Record
+// has kept it), and whether it is: false when the loop ended first, so that a successor
+// has to be told again. It is not to be called from where Record is carried out.
+func (l *Loop) TellKept(f Fact) bool {
+	handled := make(chan (<-chan struct{}), 1)
+	if !l.send(keptMsg{f, handled}) {
+		return false
+	}
+	select {
+	case kept := <-handled:
+		return l.await(context.Background(), kept) == nil
+	case <-l.ended:
+		return false
+	}
+}
+
+// await returns nil when kept is closed (or nil), else why it was not waited for.
+func (l *Loop) await(ctx context.Context, kept <-chan struct{}) error {
+	if kept == nil {
+		return nil
+	}
+	select {
+	case <-kept:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-l.ended:
+		return ErrEnded
+	}
+}
+
+// Do carries out one command and returns when it is done, failed or superseded, and
+// that is on record. When ctx ends first the work goes on and ctx's error is returned.
 func (l *Loop) Do(ctx context.Context, cmd Command) (Outcome, error) {
-	reply := make(chan Outcome, 1)
+	reply := make(chan answer, 1)
 	if !l.send(doMsg{cmd, reply}) {
 		return Outcome{}, ErrEnded
 	}
 	select {
-	case out := <-reply:
-		return out, nil
+	case a := <-reply:
+		return a.out, l.await(ctx, a.kept)
 	case <-ctx.Done():
 		return Outcome{}, ctx.Err()
 	case <-l.ended:
 	}
 	select { // answered while it ended
-	case out := <-reply:
-		return out, nil
+	case a := <-reply:
+		return a.out, l.await(ctx, a.kept)
 	default:
 		return Outcome{}, ErrEnded
 	}
@@ -169,7 +241,7 @@ func (l *Loop) Do(ctx context.Context, cmd Command) (Outcome, error) {
 func (l *Loop) Close() { l.send(askMsg{func() { l.closing = true }}) }
 
 // Snapshot returns what the loop knows now, a copy. It is also a barrier: all that
-// was sent before it has been handled.
+// was sent before it has been handled, unless the loop is frozen.
 func (l *Loop) Snapshot(ctx context.Context) (state.Snapshot, error) {
 	reply := make(chan state.Snapshot, 1)
 	if !l.send(askMsg{func() { reply <- l.snapshot() }}) {
@@ -198,6 +270,9 @@ func (l *Loop) key() uint64 {
 	l.lastKey++
 	return l.lastKey
 }
+
+// now is an instant of the loop's clock, never 0, which stands for none.
+func (l *Loop) now() time.Duration { return max(1, l.clock()) }
 
 // jitter returns a number from -1 to 1.
 func jitter() float64 { return rand.Float64()*2 - 1 }

@@ -29,12 +29,11 @@ type member struct {
 	// Of the process in hand.
 	id        uint64
 	pid       int
-	spawnedAt time.Time
-	onlineAt  time.Time
-	stopAt    time.Time
+	spawnedAt time.Duration // instants of the loop's clock, 0: not yet
+	onlineAt  time.Duration
+	stopAt    time.Duration
 	via       string
-	listens   []string
-	listeners []int // pids that listen on a held socket
+	heard     *heard // nil: it doesn't listen
 	said      string
 	gates     gates
 	killed    bool
@@ -47,6 +46,8 @@ type member struct {
 
 	before *end // how the process before it ended
 	timers [timerKinds]armed
+
+	image piece[memberRecord]
 }
 
 // timerKinds is the size of a member's table of timers, indexed by worker.Kind.
@@ -56,23 +57,29 @@ const timerKinds = len(worker.Kinds)
 type armed struct {
 	timer *time.Timer
 	seq   uint64
-	at    time.Time
+	due   time.Duration // by the loop's clock; 0: it isn't armed
 }
 
-// end is how a process ended.
+// end is how a process ended. Like a failure it is never changed.
 type end struct {
-	code, signal int
-	name         string // of the signal
-	how          string
-	lines        []string
+	Code   int      `json:"code,omitzero"` // UnknownCode: nobody knows
+	Signal int      `json:"signal,omitzero"`
+	Name   string   `json:"name,omitzero"` // of the signal
+	How    string   `json:"how"`
+	Lines  []string `json:"lines,omitempty"`
 }
 
 // failure is why a worker did not come up.
 type failure struct {
-	stage  string // spawn stage, ready, soak, run
-	reason string
-	lines  []string
-	end    *end
+	Stage  string   `json:"stage"` // spawn stage, ready, soak, run
+	Reason string   `json:"reason"`
+	Lines  []string `json:"lines,omitempty"`
+}
+
+// heard is where the processes of a worker listen. It is replaced, never changed.
+type heard struct {
+	Addrs []string `json:"addrs"`
+	Pids  []int    `json:"pids"` // of those that listen on a held socket
 }
 
 // up reports whether a process of the worker exists, or is about to by itself.
@@ -81,8 +88,8 @@ func (w *member) up() bool { return w.m.State.Alive() || w.m.State == state.Back
 func (w *member) disarm(k worker.Kind) {
 	if t := w.timers[k].timer; t != nil {
 		t.Stop()
-		w.timers[k].timer = nil
 	}
+	w.timers[k] = armed{}
 }
 
 func (w *member) disarmAll() {
@@ -93,12 +100,17 @@ func (w *member) disarmAll() {
 
 // arm starts a timer that carries the incarnation it belongs to.
 func (l *Loop) arm(w *member, k worker.Kind, after time.Duration) {
+	l.armAt(w, k, l.now()+after)
+}
+
+// armAt is arm for an instant of the loop's clock; one that is past fires at once.
+func (l *Loop) armAt(w *member, k worker.Kind, due time.Duration) {
 	w.disarm(k)
 	msg := timerMsg{w: w, kind: k, inc: w.m.Inc, seq: l.key()}
 	w.timers[k] = armed{
-		timer: time.AfterFunc(after, func() { l.send(msg) }),
+		timer: time.AfterFunc(due-l.now(), func() { l.send(msg) }),
 		seq:   msg.seq,
-		at:    time.Now().Add(after),
+		due:   due,
 	}
 }
 
@@ -170,8 +182,9 @@ func (g *generation) serve(slot int, addr string) {
 	if g.served[slot] == nil {
 		g.served[slot] = map[string]bool{}
 	}
-	if len(g.served[slot]) < maxListens {
+	if !g.served[slot][addr] && len(g.served[slot]) < maxListens {
 		g.served[slot][addr] = true
+		g.known++
 	}
 }
 
@@ -179,14 +192,35 @@ func (g *generation) serve(slot int, addr string) {
 // forks listener after listener.
 const maxListens = 256
 
-func (w *member) addListener(pid int, addr string) {
-	if !slices.Contains(w.listeners, pid) {
-		if len(w.listeners) == maxListens {
-			w.listeners = slices.Clone(w.listeners[1:]) // the oldest; a StopOrder may have the array
+// hear notes that a process of the worker listens on addr.
+func (w *member) hear(pid int, addr string) {
+	h := heard{w.listens(), w.listeners()}
+	if !slices.Contains(h.Pids, pid) {
+		if len(h.Pids) == maxListens {
+			h.Pids = h.Pids[1:] // the oldest
 		}
-		w.listeners = append(w.listeners, pid)
+		h.Pids = append(slices.Clip(h.Pids), pid)
 	}
-	if !slices.Contains(w.listens, addr) && len(w.listens) < maxListens {
-		w.listens = append(w.listens, addr)
+	if !slices.Contains(h.Addrs, addr) && len(h.Addrs) < maxListens {
+		h.Addrs = append(slices.Clip(h.Addrs), addr)
 	}
+	if len(h.Addrs) > len(w.listens()) || !slices.Contains(w.listeners(), pid) {
+		w.heard = &h
+	}
+}
+
+// listens are the addresses that the worker's processes listen on.
+func (w *member) listens() []string {
+	if w.heard == nil {
+		return nil
+	}
+	return w.heard.Addrs
+}
+
+// listeners are the pids of those that do.
+func (w *member) listeners() []int {
+	if w.heard == nil {
+		return nil
+	}
+	return w.heard.Pids
 }

@@ -9,9 +9,9 @@ import (
 )
 
 // obey begins one command; the reply comes when it is over. It returns the app.
-func (l *Loop) obey(cmd Command, reply chan<- Outcome) *app {
+func (l *Loop) obey(cmd Command, reply waiter) *app {
 	if l.closing && starts(cmd) {
-		reply <- Outcome{Err: ErrEnded}
+		reply.tell(Outcome{Err: ErrEnded})
 		return nil
 	}
 	a := l.find(cmd.app())
@@ -19,7 +19,7 @@ func (l *Loop) obey(cmd Command, reply chan<- Outcome) *app {
 		return l.put(a, put, reply)
 	}
 	if a == nil {
-		reply <- Outcome{Err: fmt.Errorf("cannot find %q: %w", cmd.app(), errUnknown)}
+		reply.tell(Outcome{Err: fmt.Errorf("cannot find %q: %w", cmd.app(), errUnknown)})
 		return nil
 	}
 	switch cmd := cmd.(type) {
@@ -48,13 +48,15 @@ func (l *Loop) obey(cmd Command, reply chan<- Outcome) *app {
 				l.world.Signal(w.id, cmd.Signal)
 			}
 		}
-		reply <- Outcome{Action: Signalled}
+		reply.tell(Outcome{Action: Signalled})
+	case Await:
+		a.wait(opAwait, Settled, reply).since = a.scaledSince()
 	case ResetApp:
 		a.restarts = 0
 		for _, w := range a.members {
 			w.m.Restarts, w.m.Unstable = 0, 0
 		}
-		reply <- Outcome{Action: WasReset}
+		reply.tell(Outcome{Action: WasReset})
 	}
 	return a
 }
@@ -69,7 +71,7 @@ func starts(cmd Command) bool {
 }
 
 // put makes an app what its spec says.
-func (l *Loop) put(a *app, p Put, reply chan<- Outcome) *app {
+func (l *Loop) put(a *app, p Put, reply waiter) *app {
 	if a == nil {
 		return l.register(p, reply)
 	}
@@ -86,7 +88,7 @@ func (l *Loop) put(a *app, p Put, reply chan<- Outcome) *app {
 	if a.want == state.Down {
 		if p.Replace || !p.Spec.AutoStart {
 			a.take(p.Spec, p.Env)
-			reply <- Outcome{Action: WasStopped}
+			reply.tell(Outcome{Action: WasStopped})
 			return a
 		}
 		l.begin(a, p.Spec, p.Env, reply)
@@ -161,13 +163,13 @@ func (a *app) take(spec state.Spec, env []string) {
 	a.spec, a.env = spec, env
 }
 
-func (l *Loop) register(p Put, reply chan<- Outcome) *app {
+func (l *Loop) register(p Put, reply waiter) *app {
 	a := &app{name: p.Spec.Name, spec: p.Spec, env: p.Env, envName: p.EnvName,
 		count: p.Spec.Instances, gens: map[int]*generation{}, tried: p.Spec.AutoStart}
 	l.apps = append(l.apps, a)
 	l.publish(state.Event{Kind: state.EventApp, App: a.name, Text: "added"})
 	if !p.Spec.AutoStart {
-		reply <- Outcome{Action: Registered}
+		reply.tell(Outcome{Action: Registered})
 		return a
 	}
 	l.begin(a, p.Spec, p.Env, reply)
@@ -175,7 +177,7 @@ func (l *Loop) register(p Put, reply chan<- Outcome) *app {
 }
 
 // begin starts an app from nothing, once whatever is left of it is gone.
-func (l *Loop) begin(a *app, spec state.Spec, env []string, reply chan<- Outcome) {
+func (l *Loop) begin(a *app, spec state.Spec, env []string, reply waiter) {
 	a.supersede("started again", opStop)
 	a.want, a.deleting = state.Up, false
 	a.starting = &starting{spec: spec, env: env, count: recount(a.spec, a.count, spec)}
@@ -207,7 +209,7 @@ func (l *Loop) startPrepared(a *app, f Prepared) {
 	s := a.starting
 	a.starting = nil
 	if f.Err != nil {
-		a.answer(func(o *op) bool { return o.kind == opStart || o.kind == opScale }, func(*op) Outcome {
+		a.answer(func(o *op) bool { return o.kind != opRoll && o.kind != opStop }, func(*op) Outcome {
 			return Outcome{Err: fmt.Errorf("cannot start %s: %w", a.name, unprepared(f)), Details: f.Lines}
 		})
 		a.want, a.deleting = state.Down, a.tried // as if a new app had not been asked for
@@ -228,7 +230,7 @@ func (l *Loop) startPrepared(a *app, f Prepared) {
 }
 
 // startApp starts what is down; what runs is left alone.
-func (l *Loop) startApp(a *app, reply chan<- Outcome) {
+func (l *Loop) startApp(a *app, reply waiter) {
 	switch {
 	case a.starting != nil:
 		a.wait(opStart, Started, reply)
@@ -264,7 +266,7 @@ func (l *Loop) stop(a *app, by string) {
 }
 
 // scale sets the number of workers; a rollout under way goes on with it.
-func (l *Loop) scale(a *app, to int, reply chan<- Outcome) {
+func (l *Loop) scale(a *app, to int, reply waiter) {
 	action := Scaled
 	if a.aim().count == to {
 		action = Unchanged
@@ -280,12 +282,23 @@ func (l *Loop) scale(a *app, to int, reply chan<- Outcome) {
 	case a.starting != nil:
 		a.starting.count = to
 	case a.want == state.Down:
-		reply <- Outcome{Action: action}
+		reply.tell(Outcome{Action: action})
 		return
 	default:
 		l.fill(a)
 	}
 	a.wait(opScale, action, reply).since = since
+}
+
+// scaledSince is since when workers have come by a scale whose end is outstanding, 0
+// where none is.
+func (a *app) scaledSince() uint64 {
+	for _, o := range a.ops {
+		if o.kind == opScale {
+			return o.since
+		}
+	}
+	return 0
 }
 
 // fill makes the slots of an app match its count outside a rollout.

@@ -16,6 +16,8 @@ const (
 	opRoll                // the rollout is over
 	opStop                // every group is gone
 	opScale               // the new are settled, the superfluous gone
+	opAwait               // nothing of all that is under way
+	opKinds
 )
 
 // op is one command whose answer is outstanding.
@@ -24,10 +26,10 @@ type op struct {
 	action  string
 	earlier *state.Receipt // of the rollout it began with, if that was superseded
 	since   uint64         // only members with a later key are its own
-	reply   chan<- Outcome
+	reply   waiter
 }
 
-func (a *app) wait(kind opKind, action string, reply chan<- Outcome) *op {
+func (a *app) wait(kind opKind, action string, reply waiter) *op {
 	o := &op{kind: kind, action: action, reply: reply}
 	a.ops = append(a.ops, o)
 	return o
@@ -41,7 +43,10 @@ func (a *app) answer(match func(*op) bool, outcome func(*op) Outcome) {
 		}
 		out := outcome(o)
 		out.Action, out.Earlier = o.action, o.earlier
-		o.reply <- out
+		if o.kind == opAwait {
+			out.Receipt = a.lastReceipt
+		}
+		o.reply.tell(out)
 		return true
 	})
 }
@@ -63,7 +68,7 @@ func (l *Loop) settle(a *app) {
 	if a == nil || a.deleted {
 		return
 	}
-	if a.roll != nil {
+	if a.roll != nil && !l.pause.calm {
 		l.advance(a)
 	}
 	if a.starting != nil && a.starting.token == 0 && !a.alive() {
@@ -91,17 +96,21 @@ func (l *Loop) checkOps(a *app) {
 	if !a.alive() && !a.deleting {
 		a.answer(func(o *op) bool { return o.kind == opStop }, func(*op) Outcome { return Outcome{} })
 	}
-	if a.starting == nil && a.roll == nil {
-		settled, surplus := true, false
-		for _, w := range a.members {
-			settled = settled && (w.settled || w.retiring != "")
-			surplus = surplus || w.retiring != "" && !w.remains
-		}
-		if settled {
-			a.answer(func(o *op) bool { return o.kind == opStart || o.kind == opScale && !surplus },
-				func(o *op) Outcome { return a.firstFailure(o.since) })
-		}
+	if a.starting != nil || a.roll != nil {
+		return
 	}
+	settled, surplus := true, false
+	for _, w := range a.members {
+		settled = settled && (w.settled || w.retiring != "")
+		surplus = surplus || w.retiring != "" && !w.remains
+	}
+	rest := settled && !surplus
+	if a.want == state.Down {
+		rest = !a.alive()
+	}
+	a.answer(func(o *op) bool {
+		return o.kind == opStart && settled || o.kind == opScale && settled && !surplus || o.kind == opAwait && rest
+	}, func(o *op) Outcome { return a.firstFailure(o.since) })
 }
 
 // firstFailure is the outcome of a start, or of a scale for the workers that it
@@ -125,9 +134,9 @@ func (a *app) firstFailure(since uint64) Outcome {
 		next = "autorestart leaves it"
 	}
 	return Outcome{
-		Err:     fmt.Errorf("cannot start %s: slot %d: %s (%s)", a.name, worst.slot, f.reason, next),
+		Err:     fmt.Errorf("cannot start %s: slot %d: %s (%s)", a.name, worst.slot, f.Reason, next),
 		Slot:    worst.slot,
-		Details: f.lines,
+		Details: f.Lines,
 	}
 }
 

@@ -19,6 +19,14 @@ var results = [...]string{
 	rollout.Failed:     state.Failed,
 }
 
+// result is the planner's, unless the supervisor's death made it what it is.
+func (r *roll) result() string {
+	if r.rec.Interrupted && r.rec.Result != rollout.Complete {
+		return state.Interrupted
+	}
+	return results[r.rec.Result]
+}
+
 // verbs are the kinds of rollout as users ask for them.
 var verbs = [...]string{rollout.Reload: "reload", rollout.Restart: "restart"}
 
@@ -29,31 +37,40 @@ func (e errNotComplete) Error() string {
 	return fmt.Sprintf("cannot %s %s: %s (%s)", e.verb, e.app, e.reason, strings.ReplaceAll(e.result, "_", " "))
 }
 
-func (r *roll) row(slot int) *state.WorkerReceipt {
-	row := r.rows[slot]
-	if row == nil {
-		row = &state.WorkerReceipt{Slot: slot, LastLines: []string{}}
-		r.rows[slot] = row
+// row is one slot's part of a receipt in the making.
+type row struct {
+	state.WorkerReceipt
+	edits int // times that it was asked for to be written to
+	image piece[int]
+}
+
+// row returns a slot's row to be written to.
+func (r *roll) row(slot int) *row {
+	to := r.rows[slot]
+	if to == nil {
+		to = &row{WorkerReceipt: state.WorkerReceipt{Slot: slot, LastLines: []string{}}}
+		r.rows[slot] = to
 	}
-	return row
+	to.edits++
+	return to
 }
 
 // receipt is what the rollout has done until now.
-func (r *roll) receipt(a *app, result string) *state.Receipt {
+func (r *roll) receipt(a *app, result string, now time.Duration) *state.Receipt {
 	rec := &state.Receipt{
 		Name: a.name, Result: result, FromGeneration: r.rec.From, ToGeneration: r.rec.To,
-		StartedAt: r.began.UTC(), DurationMS: time.Since(r.began).Milliseconds(),
+		StartedAt: r.startedAt, DurationMS: (now - r.began).Milliseconds(),
 		Reason: r.rec.Reason, ConnectionsCut: r.cut, Workers: []state.WorkerReceipt{},
 	}
 	if rec.ToGeneration == 0 {
 		rec.ToGeneration = rec.FromGeneration
 	}
-	if len(r.drops) == 2 && r.drops[0].Count != nil && r.drops[1].Count != nil {
-		n := max(0, *r.drops[1].Count-*r.drops[0].Count)
+	if len(r.drops) == 2 && r.drops[0] != nil && r.drops[1] != nil {
+		n := max(0, *r.drops[1]-*r.drops[0])
 		rec.QueueDrops = &n
 	}
 	for _, slot := range slices.Sorted(maps.Keys(r.rows)) {
-		row := *r.rows[slot]
+		row := r.rows[slot].WorkerReceipt
 		row.SlotRuns = a.runs(slot)
 		rec.Workers = append(rec.Workers, row)
 	}
@@ -90,7 +107,7 @@ func (l *Loop) noteSpawned(w *member) {
 
 func (l *Loop) noteReady(w *member) {
 	if r := w.app.roll; r != nil && w.fresh {
-		ms := w.onlineAt.Sub(w.spawnedAt).Milliseconds()
+		ms := (w.onlineAt - w.spawnedAt).Milliseconds()
 		row := r.row(w.slot)
 		row.ReadyMS, row.ReadyBy = &ms, w.readyBy()
 	}
@@ -111,7 +128,7 @@ func (l *Loop) noteFailed(w *member, f *failure) {
 		return
 	}
 	row := r.row(w.slot)
-	row.Stage, row.LastLines = f.stage, f.lines
+	row.Stage, row.LastLines = f.Stage, f.Lines
 	if row.LastLines == nil {
 		row.LastLines = []string{}
 	}
@@ -119,7 +136,7 @@ func (l *Loop) noteFailed(w *member, f *failure) {
 		row.NewExitCode, row.NewSignal = w.end.status()
 	}
 	if r.rec.Phase != rollout.RollingBack { // of the first that failed, which is the reason
-		r.lines = f.lines
+		r.lines = f.Lines
 	}
 }
 
@@ -140,8 +157,8 @@ func (l *Loop) noteGone(w *member) {
 	if w.killed {
 		row.OpenAtKill = w.cut
 	}
-	if !w.stopAt.IsZero() {
-		ms := time.Since(w.stopAt).Milliseconds()
+	if w.stopAt != 0 {
+		ms := (l.now() - w.stopAt).Milliseconds()
 		row.DrainMS = &ms
 	}
 	if w.end != nil {
@@ -154,17 +171,20 @@ func (l *Loop) noteGone(w *member) {
 // server behind a wrapper (npm, a shell) the end is not known: the wrapper's says
 // nothing, since shells die of the signal after their child has drained.
 func (w *member) diedServing() bool {
-	if w.end == nil || w.end.signal == 0 && w.end.code == 0 {
+	if w.end == nil || w.end.Signal == 0 && w.end.Code == 0 {
 		return false
 	}
-	return len(w.listeners) == 0 || slices.Contains(w.listeners, w.pid)
+	return len(w.listeners()) == 0 || slices.Contains(w.listeners(), w.pid)
 }
 
 // status tells an exit code apart from a death by signal.
 func (e *end) status() (*int, string) {
-	if e.signal != 0 {
-		return nil, e.name
+	switch {
+	case e.Signal != 0:
+		return nil, e.Name
+	case e.Code == UnknownCode:
+		return nil, ""
 	}
-	code := e.code
+	code := e.Code
 	return &code, ""
 }

@@ -287,7 +287,7 @@ func TestForceTakesATimeoutForReady(t *testing.T) {
 			t.Errorf("last exit %q", last)
 		}
 		s.inside(func() {
-			if f := s.loop.apps[0].members[0].explain(); f.stage == "ready" && s.loop.apps[0].members[0].notReady {
+			if f := s.loop.apps[0].members[0].explain(s.loop.now()); f.Stage == "ready" && s.loop.apps[0].members[0].notReady {
 				t.Errorf("a crash is told as a timeout: %+v", f)
 			}
 		})

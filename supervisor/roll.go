@@ -23,19 +23,22 @@ type roll struct {
 	spawned   bool
 	over      bool // the result is there; the last of the old is waited for
 
-	began time.Time
-	rows  map[int]*state.WorkerReceipt
-	cut   int
-	drops []Dropped // at the beginning, at the end
-	lines []string  // of what failed
+	began     time.Duration // by the loop's clock
+	startedAt time.Time     // UTC; of the app's receipts no two have the same
+	rows      map[int]*row
+	cut       int
+	drops     []*int64 // at the beginning, at the end; nil: not known
+	lines     []string // of what failed
+
+	image rollImage
 }
 
 // reload replaces every worker of an app by one of a new generation.
-func (l *Loop) reload(a *app, spec state.Spec, env []string, reply chan<- Outcome) {
+func (l *Loop) reload(a *app, spec state.Spec, env []string, reply waiter) {
 	switch {
 	case a.want == state.Down:
 		a.take(spec, env)
-		reply <- Outcome{Action: WasStopped}
+		reply.tell(Outcome{Action: WasStopped})
 		return
 	case a.starting != nil: // nothing runs yet: start the newer one instead
 		to := a.aim()
@@ -47,15 +50,21 @@ func (l *Loop) reload(a *app, spec state.Spec, env []string, reply chan<- Outcom
 		a.wait(opRoll, Reloaded, reply)
 		return
 	}
-	r := l.newRoll(a, rollout.Reload, spec, env)
+	l.newRoll(a, rollout.Reload, spec, env)
 	a.wait(opRoll, Reloaded, reply)
+	l.prepareRoll(a)
+}
+
+// prepareRoll asks for the generation that a reload is to bring.
+func (l *Loop) prepareRoll(a *app) {
+	r := a.roll
 	r.token = l.key()
 	a.holding = true
-	l.world.Prepare(PrepareOrder{App: a.name, Gen: a.last + 1, Token: r.token, Spec: spec, Env: env})
+	l.world.Prepare(PrepareOrder{App: a.name, Gen: a.last + 1, Token: r.token, Spec: r.spec, Env: r.env})
 }
 
 // restart replaces every worker by one of the same generation, slot by slot.
-func (l *Loop) restart(a *app, reply chan<- Outcome) {
+func (l *Loop) restart(a *app, reply waiter) {
 	if a.want == state.Down || !a.busy() && !a.alive() || a.starting != nil {
 		l.startApp(a, reply)
 		return
@@ -65,15 +74,16 @@ func (l *Loop) restart(a *app, reply chan<- Outcome) {
 	a.wait(opRoll, Restarted, reply)
 }
 
-// forward reports whether a rollout is under way that has not failed.
+// forward reports whether a rollout is under way that has not failed, nor been
+// interrupted.
 func (a *app) forward() bool {
-	return a.roll != nil && !a.roll.over && a.roll.rec.Phase != rollout.RollingBack
+	return a.roll != nil && !a.roll.over && a.roll.rec.Phase != rollout.RollingBack && !a.roll.rec.Interrupted
 }
 
 // joins reports whether a second request is served by a rollout: only while it has
 // spawned nothing, since the code on disk may have changed after that.
 func (r *roll) joins(spec state.Spec, env []string) bool {
-	return !r.spawned && !r.over && r.rec.Kind == rollout.Reload &&
+	return !r.spawned && !r.over && !r.rec.Interrupted && r.rec.Kind == rollout.Reload &&
 		len(state.Diff(r.spec, spec)) == 0 && slices.Equal(r.env, env)
 }
 
@@ -89,9 +99,9 @@ func (l *Loop) newRoll(a *app, kind rollout.Kind, spec state.Spec, env []string)
 	}
 	a.settleMembers()
 	r := &roll{
-		spec: spec, env: env, began: time.Now(), wanted: wanted, instances: max(a.count, wanted),
+		spec: spec, env: env, began: l.now(), startedAt: a.nextStart(), wanted: wanted, instances: max(a.count, wanted),
 		rec:  rollout.Record{Kind: kind, From: a.cur, Phase: rollout.Progressing},
-		rows: map[int]*state.WorkerReceipt{},
+		rows: map[int]*row{},
 	}
 	if wanted < a.count {
 		r.rec.Slots = upTo(wanted)
@@ -108,6 +118,16 @@ func (l *Loop) newRoll(a *app, kind rollout.Kind, spec state.Spec, env []string)
 	l.askDrops(a)
 	l.publish(state.Event{Kind: state.EventReload, App: a.name, What: "begun"})
 	return r
+}
+
+// nextStart is the time of a rollout that begins now, later than that of the one before:
+// it tells their receipts apart.
+func (a *app) nextStart() time.Time {
+	now := time.Now().UTC()
+	if last := a.lastReceipt; last != nil && !now.After(last.StartedAt) {
+		now = last.StartedAt.Add(1)
+	}
+	return now
 }
 
 func upTo(n int) []int {
@@ -208,14 +228,14 @@ func (l *Loop) overtake(a *app) {
 		l.closeRoll(a)
 		return
 	}
-	receipt := a.roll.receipt(a, state.Superseded)
+	receipt := a.roll.receipt(a, state.Superseded, l.now())
 	receipt.Reason = "a newer reload"
 	for _, o := range a.ops {
 		if o.kind == opRoll {
 			o.earlier = receipt
 		}
 	}
-	l.keep(a, *receipt)
+	l.keep(a, receipt)
 	a.roll = nil
 }
 
@@ -225,9 +245,9 @@ func (l *Loop) abandon(a *app, by string) {
 		l.closeRoll(a)
 		return
 	}
-	receipt := a.roll.receipt(a, state.Superseded)
+	receipt := a.roll.receipt(a, state.Superseded, l.now())
 	receipt.Reason = by
-	l.keep(a, *receipt)
+	l.keep(a, receipt)
 	a.roll = nil
 	a.thin(by)
 	a.settleMembers()
@@ -265,9 +285,9 @@ func (l *Loop) finishRoll(a *app) {
 // closeRoll writes the receipt, lets go of what nobody needs, answers who waits.
 func (l *Loop) closeRoll(a *app) {
 	r := a.roll
-	receipt := r.receipt(a, results[r.rec.Result])
+	receipt := r.receipt(a, r.result(), l.now())
 	a.roll = nil
-	l.keep(a, *receipt)
+	l.keep(a, receipt)
 	a.untidy = true
 	a.prune()
 	a.answer(func(o *op) bool { return o.kind == opRoll }, func(*op) Outcome {
@@ -296,16 +316,34 @@ func (l *Loop) retain(a *app) {
 	declared := slices.Clone(a.spec.Listen)
 	for _, w := range a.members {
 		if w.m.State.Alive() {
-			ids = append(ids, w.id)
+			if _, ok := l.spawns[w.id]; ok {
+				ids = append(ids, w.id)
+			}
 			declared = append(declared, w.gen.spec.Listen...)
 		}
 	}
 	l.world.Retain(a.name, declared, ids, slices.Sorted(maps.Keys(a.gens)))
 }
 
-func (l *Loop) keep(a *app, receipt state.Receipt) {
-	l.world.Keep(receipt)
-	l.publish(state.Event{Kind: state.EventReload, App: a.name, What: receipt.Result, Text: receipt.Reason, Receipt: &receipt})
+// keep has a finished receipt written to the history. It stays on record until that is
+// done (Kept).
+func (l *Loop) keep(a *app, receipt *state.Receipt) {
+	a.lastReceipt = receipt
+	l.unkept = append(l.unkept, unkept{receipt, l.book.ink.text(`,`, receipt)})
+	l.world.Keep(*receipt)
+	l.publish(state.Event{Kind: state.EventReload, App: a.name, What: receipt.Result, Text: receipt.Reason, Receipt: receipt})
+}
+
+// unkept is a finished receipt that isn't known to be in the history, and its text.
+type unkept struct {
+	receipt *state.Receipt
+	text    []byte
+}
+
+func (l *Loop) learnKept(f Kept) {
+	l.unkept = slices.DeleteFunc(l.unkept, func(u unkept) bool {
+		return u.receipt.Name == f.App && u.receipt.StartedAt.Equal(f.StartedAt)
+	})
 }
 
 // askDrops asks for the app's drops; the answers come in the order of the questions.
@@ -321,6 +359,6 @@ func (l *Loop) dropped(f Dropped) *app {
 	}
 	r := a.asked[0]
 	a.asked = a.asked[1:]
-	r.drops = append(r.drops, f)
+	r.drops = append(r.drops, f.Count)
 	return a
 }

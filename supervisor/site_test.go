@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,11 +20,14 @@ const (
 
 // site is a loop with a fake world, inside a bubble of fake time.
 type site struct {
-	t     *testing.T
-	loop  *Loop
-	world *fake
-	end   context.CancelFunc
-	over  chan struct{}
+	t       *testing.T
+	loop    *Loop
+	world   *fake
+	end     context.CancelFunc
+	over    chan struct{}
+	clock   Clock          // of every life of the supervisor
+	telling sync.WaitGroup // what happened between two lives
+	mu      sync.Mutex     // of loop, end and over, where another life begins beside the story
 }
 
 // scene plays one story, then deletes every app and checks that nothing is left.
@@ -39,11 +43,14 @@ func scene(t *testing.T, play func(*site)) {
 
 func open(t *testing.T) *site {
 	ctx, cancel := context.WithCancel(context.Background())
-	loop := New(state.DaemonInfo{PID: 1, Version: "test"}, 100)
-	s := &site{t: t, loop: loop, world: newFake(t, loop), end: cancel, over: make(chan struct{})}
+	booted := time.Now()
+	clock := func() time.Duration { return time.Since(booted) }
+	loop := New(state.DaemonInfo{PID: 1, Version: "test"}, 100, clock)
+	s := &site{t: t, loop: loop, world: newFake(t, loop), end: cancel, over: make(chan struct{}), clock: clock}
+	over := s.over
 	go func() { // ends with the context
 		_ = loop.Run(ctx, s.world)
-		close(s.over)
+		close(over)
 	}()
 	return s
 }
@@ -52,6 +59,7 @@ func open(t *testing.T) *site {
 func (s *site) close() {
 	s.end()
 	<-s.over
+	s.telling.Wait()
 	s.world.close()
 }
 
@@ -85,8 +93,19 @@ func (s *site) clear() {
 	if n := s.world.count(func(p *process) bool { return !p.gone }); n > 0 {
 		s.t.Errorf("%d processes left", n)
 	}
-	if len(s.world.forgotten) != len(s.world.spawned) {
-		s.t.Errorf("%d of %d spawns forgotten", len(s.world.forgotten), len(s.world.spawned))
+	if n := s.world.count(func(p *process) bool { return !p.missing && !slices.Contains(s.world.forgotten, p.order.ID) }); n > 0 {
+		s.t.Errorf("%d of %d spawns are not forgotten", n, len(s.world.spawned))
+	}
+	for began := range s.world.rollouts {
+		n := 0
+		for _, r := range s.world.kept {
+			if r.Name+r.StartedAt.String() == began {
+				n++
+			}
+		}
+		if n != 1 {
+			s.t.Errorf("%d receipts of the rollout %s", n, began)
+		}
 	}
 }
 

@@ -12,14 +12,14 @@ import (
 // snapshot copies what the loop knows.
 func (l *Loop) snapshot() state.Snapshot {
 	s := state.Snapshot{Daemon: l.info, Apps: []state.App{}}
-	s.Daemon.UptimeMS = time.Since(l.born).Milliseconds()
+	s.Daemon.UptimeMS = (l.now() - l.born).Milliseconds()
 	for _, a := range l.apps {
-		s.Apps = append(s.Apps, a.snapshot())
+		s.Apps = append(s.Apps, a.snapshot(l.now()))
 	}
 	return s
 }
 
-func (a *app) snapshot() state.App {
+func (a *app) snapshot(now time.Duration) state.App {
 	s := state.App{
 		Name: a.name, Status: a.status(), Generation: a.cur, Instances: a.count, Restarts: a.restarts,
 		Workers: []state.Worker{}, Spec: a.spec, EnvName: a.envName, BaseEnv: a.env, Want: a.want,
@@ -36,9 +36,9 @@ func (a *app) snapshot() state.App {
 		if w.remains && !w.m.State.Alive() {
 			continue
 		}
-		s.Workers = append(s.Workers, w.snapshot())
+		s.Workers = append(s.Workers, w.snapshot(now))
 		s.Restarts += w.m.Restarts
-		for _, addr := range w.listens {
+		for _, addr := range w.listens() {
 			held[addr] = held[addr] || w.m.State.Alive()
 		}
 	}
@@ -49,21 +49,21 @@ func (a *app) snapshot() state.App {
 	return s
 }
 
-func (w *member) snapshot() state.Worker {
+func (w *member) snapshot(now time.Duration) state.Worker {
 	s := state.Worker{
 		Slot: w.slot, Generation: w.gen.n, State: w.m.State.Shown(), Ready: w.m.State == state.Online,
 		Restarts: w.m.Restarts, Listeners: []string{}, ID: w.id, Inc: w.m.Inc, Exact: w.m.State,
-		StartedAt: w.spawnedAt, Said: w.said,
+		Said: w.said,
 	}
 	if w.m.State.Alive() {
 		s.PID = w.pid
-		up := time.Since(w.spawnedAt).Milliseconds()
-		s.UptimeMS = &up
-		s.Listeners = append(s.Listeners, w.listens...)
+		up := now - w.spawnedAt
+		s.UptimeMS, s.StartedAt = new(up.Milliseconds()), time.Now().Add(-up)
+		s.Listeners = append(s.Listeners, w.listens()...)
 	}
 	for _, e := range []*end{w.end, w.before} {
 		if e != nil && s.LastExit == "" {
-			s.LastExit = e.how
+			s.LastExit = e.How
 		}
 	}
 	return s

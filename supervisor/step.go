@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"fmt"
-	"time"
 
 	"supervisor/supervisor/state"
 	"supervisor/supervisor/worker"
@@ -28,6 +27,9 @@ func (l *Loop) step(w *member, e worker.Event) {
 }
 
 func (l *Loop) act(w *member, act worker.Action) {
+	if l.pause.holds(w.id) && act.Do != worker.DoArm && act.Do != worker.DoDisarm {
+		return // there is no process yet that it could be done to
+	}
 	switch act.Do {
 	case worker.DoSpawn:
 		l.spawn(w)
@@ -53,8 +55,8 @@ func (l *Loop) act(w *member, act worker.Action) {
 func (l *Loop) spawn(w *member) {
 	l.lastID++
 	w.id, w.pid = l.lastID, 0
-	w.spawnedAt, w.onlineAt, w.stopAt = time.Now(), time.Time{}, time.Time{}
-	w.via, w.listens, w.listeners, w.said = "", nil, nil, ""
+	w.spawnedAt, w.onlineAt, w.stopAt = l.now(), 0, 0
+	w.via, w.heard, w.said = "", nil, ""
 	w.gates = gates{}
 	w.killed, w.cut, w.notReady, w.unborn, w.alone = false, nil, false, nil, false
 	w.before, w.end = w.end, nil
@@ -62,19 +64,24 @@ func (l *Loop) spawn(w *member) {
 	l.spawns[w.id] = spawn{w, w.m.Inc}
 	l.noteSpawn(w)
 	w.app.holding = true
-	l.world.Spawn(SpawnOrder{
+	order := SpawnOrder{
 		ID: w.id, App: w.app.name, Slot: w.slot, Gen: w.gen.n, Inc: w.m.Inc,
 		Spec: w.gen.spec, Launch: w.gen.launch,
-	})
+	}
+	if l.pause.freezing != nil {
+		l.pause.spawns = append(l.pause.spawns, order)
+		return
+	}
+	l.world.Spawn(order)
 }
 
 func (l *Loop) signal(w *member) {
-	if w.stopAt.IsZero() {
-		w.stopAt = time.Now()
+	if w.stopAt == 0 {
+		w.stopAt = l.now()
 	}
 	s := w.gen.spec
 	l.world.Stop(StopOrder{
-		ID: w.id, Signal: s.KillSignal, Tree: s.TreeKill, Pids: w.listeners,
+		ID: w.id, Signal: s.KillSignal, Tree: s.TreeKill, Pids: w.listeners(),
 		Message: s.ShutdownWithMessage,
 	})
 }
@@ -82,15 +89,16 @@ func (l *Loop) signal(w *member) {
 // shed makes what is left of a crashed worker's group a member of its own, which
 // is ended beside the successor and counts for nothing.
 func (l *Loop) shed(w *member) {
-	rest := &member{
-		app: w.app, key: l.key(), slot: w.slot, gen: w.gen,
-		remains: true, retiring: "crashed", settled: true,
-		id: w.id, pid: w.pid, listeners: w.listeners, spawnedAt: w.spawnedAt,
-	}
-	rest.m = worker.Machine{Policy: w.m.Policy, State: state.Online, Want: state.Up, Inc: w.m.Inc}
+	l.end(&member{app: w.app, slot: w.slot, gen: w.gen, id: w.id, pid: w.pid, heard: w.heard, spawnedAt: w.spawnedAt}, w.m.Inc)
+}
+
+// end takes what is no part of the cluster any more to its end.
+func (l *Loop) end(rest *member, inc int) {
+	rest.key, rest.remains, rest.retiring, rest.settled = l.key(), true, "crashed", true
+	rest.m = worker.Machine{Policy: policy(rest.gen.spec), State: state.Online, Want: state.Up, Inc: inc}
 	rest.m.Policy.PreDrain = 0 // it accepts nothing any more
-	w.app.members = append(w.app.members, rest)
-	l.spawns[w.id] = spawn{rest, rest.m.Inc}
+	rest.app.members = append(rest.app.members, rest)
+	l.spawns[rest.id] = spawn{rest, inc}
 	l.step(rest, worker.Event{Kind: worker.Stop})
 }
 
@@ -104,7 +112,7 @@ func (l *Loop) moved(w *member, before state.State, e worker.Event) {
 		l.tellWorker(w, state.WhatSoaked, "")
 	case before == after:
 	case after == state.Online:
-		w.onlineAt, w.settled, w.failure = time.Now(), true, nil
+		w.onlineAt, w.settled, w.failure = l.now(), true, nil
 		switch e.Kind {
 		case worker.ReadyTimer:
 			w.via = "timeout"
@@ -133,7 +141,7 @@ func (l *Loop) isOver(w *member) {
 		l.tellWorker(w, state.WhatGone, w.howEnded())
 		return
 	}
-	f := w.explain()
+	f := w.explain(l.now())
 	if !w.settled || w.m.State == state.Errored || w.m.Failed {
 		w.failure = f
 	}
@@ -141,10 +149,10 @@ func (l *Loop) isOver(w *member) {
 	l.noteFailed(w, f)
 	switch w.m.State {
 	case state.Backoff:
-		l.tellWorker(w, state.WhatBackoff, f.reason)
+		l.tellWorker(w, state.WhatBackoff, f.Reason)
 	case state.Errored:
-		l.tellWorker(w, state.WhatErrored, fmt.Sprintf("%s; gave up after %d unstable starts", f.reason, w.m.Unstable))
+		l.tellWorker(w, state.WhatErrored, fmt.Sprintf("%s; gave up after %d unstable starts", f.Reason, w.m.Unstable))
 	default:
-		l.tellWorker(w, state.WhatExited, f.reason)
+		l.tellWorker(w, state.WhatExited, f.Reason)
 	}
 }

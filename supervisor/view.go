@@ -69,7 +69,7 @@ func (w *member) seen() rollout.Worker {
 		v.Failed = v.Failed || w.settled && s != state.Online
 	}
 	if w.failure != nil {
-		v.Reason = w.failure.reason
+		v.Reason = w.failure.Reason
 	}
 	return v
 }

@@ -39,8 +39,14 @@ type World interface {
 	Release(app string)
 	// Drops reads the accept-queue drops of an app's listeners. Answer: Dropped.
 	Drops(app string)
-	// Keep writes a finished receipt to the history.
+	// Keep writes a finished receipt to the history, unless it is there (by its app and
+	// StartedAt): after a crash it is asked again. Answer: Kept.
 	Keep(state.Receipt)
+	// Record keeps the loop's whole state for a successor: one JSON document in pieces
+	// that are never changed. It comes before the acts that led to it are ordered, which
+	// should wait for it to be written; kept is closed when it is, nil says that it is
+	// already. A later Record stands for the earlier ones.
+	Record(parts [][]byte) (kept <-chan struct{})
 }
 
 // PrepareOrder asks for a generation.
@@ -144,7 +150,7 @@ type (
 	// Ended: the main process ended; Left of its group are alive.
 	Ended struct {
 		ID           uint64
-		Code, Signal int
+		Code, Signal int    // Code is UnknownCode where nobody knows
 		SignalName   string // of Signal, "" for 0
 		Left         int
 		How          string // for a person: "exit code 3", "killed by SIGSEGV"
@@ -163,7 +169,15 @@ type (
 		App   string
 		Count *int64
 	}
+	// Kept answers Keep: the receipt is in the history, or lost for good.
+	Kept struct {
+		App       string
+		StartedAt time.Time
+	}
 )
+
+// UnknownCode is the exit code of an end that nobody saw. It counts as a failure.
+const UnknownCode = -1
 
 func (Prepared) fact()    {}
 func (Spawned) fact()     {}
@@ -180,3 +194,4 @@ func (Ended) fact()       {}
 func (Gone) fact()        {}
 func (Cut) fact()         {}
 func (Dropped) fact()     {}
+func (Kept) fact()        {}

@@ -120,7 +120,7 @@ func (d *daemon) begin() (err error) {
 	boot := handover.Boot()
 	records := handover.Dir(d.home.path("state"))
 	lastID := d.endRecorded(records, boot)
-	d.loop = supervisor.New(state.DaemonInfo{PID: os.Getpid(), Version: d.Version}, lastID)
+	d.loop = supervisor.New(state.DaemonInfo{PID: os.Getpid(), Version: d.Version}, lastID, nil)
 	w := &world{
 		home: d.home, ctx: d.ctx, tell: d.loop.Tell, say: d.log.Printf, store: handover.None{},
 		records: records, history: history.Dir(d.home.path("history")), boot: boot,

@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -203,14 +205,29 @@ func (w *world) Drops(app string) {
 	})
 }
 
-// Keep writes a receipt to the history.
+// Keep writes a receipt to the history, unless it is there.
 func (w *world) Keep(r state.Receipt) {
 	w.app(r.Name).push(func() {
-		if err := w.history.Append(r.Name, r); err != nil {
-			w.note(r.Name, 0, fmt.Sprintf("the receipt of this reload is lost: %v", err))
+		if !w.has(r) {
+			if err := w.history.Append(r.Name, r); err != nil {
+				w.note(r.Name, 0, fmt.Sprintf("the receipt of this reload is lost: %v", err))
+			}
 		}
+		w.tell(supervisor.Kept{App: r.Name, StartedAt: r.StartedAt})
 	})
 }
+
+// has reports whether a receipt is in the history. One that can't be read is not.
+func (w *world) has(r state.Receipt) bool {
+	kept, err := w.history.Read(r.Name, 0)
+	return err == nil && slices.ContainsFunc(kept, func(line json.RawMessage) bool {
+		var old state.Receipt
+		return json.Unmarshal(line, &old) == nil && old.StartedAt.Equal(r.StartedAt)
+	})
+}
+
+// Record keeps nothing yet.
+func (w *world) Record([][]byte) <-chan struct{} { return nil }
 
 func (w *world) note(app string, id uint64, text string) {
 	w.say("%s: %s", app, text)

@@ -103,6 +103,8 @@ func (w *world) checkSpawn(rec Record, o Spawn) error {
 		return errors.New("without surge, the slot must be empty")
 	case o.Back != (rec.Phase == RollingBack):
 		return errors.New("trial while rolling back, or the reverse")
+	case rec.Interrupted && !o.Back:
+		return errors.New("forward, though it was interrupted")
 	case !o.Back && o.Gen != rec.To:
 		return errors.New("not the new generation")
 	case !o.Back && w.inSlot(o.Slot, func(b *body) bool { return stays(b) && b.New }) > 0:
@@ -163,8 +165,8 @@ func (w *world) checkWhy(rec Record, b *body, o Retire) error {
 		if rec.Phase == RollingBack && (b.Seat || !has) {
 			return errors.New("an abort replaces nobody")
 		}
-		if w.view.BlueGreen && rec.Phase != RollingBack && w.slotsWith(func(b *body) bool { return w.covered(b.Slot) && succeeded(b) }) != w.slotsCovered() {
-			return errors.New("blue-green: not all are proven")
+		if (w.view.BlueGreen || rec.Interrupted) && rec.Phase != RollingBack && w.slotsWith(func(b *body) bool { return w.covered(b.Slot) && succeeded(b) }) != w.slotsCovered() {
+			return errors.New("blue-green, or interrupted: not all are proven")
 		}
 		left := w.slotsWith(func(c *body) bool { return c != b && isProven(c) })
 		if b.Online && !has && left < w.view.Instances-w.view.MaxUnavailable {

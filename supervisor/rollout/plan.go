@@ -32,6 +32,8 @@ func Plan(v View) (Record, []Order) {
 	if p.rec.Phase != RollingBack {
 		if reason := p.failure(); reason != "" {
 			p.abort(reason)
+		} else if p.rec.Interrupted {
+			p.settle()
 		} else {
 			p.advance()
 		}
@@ -123,6 +125,9 @@ func (p *planner) failure() string {
 }
 
 func (p *planner) abort(reason string) {
+	if p.rec.Interrupted {
+		reason = Died
+	}
 	p.rec.Phase, p.rec.Reason = RollingBack, reason
 }
 

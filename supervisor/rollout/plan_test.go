@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -59,7 +60,7 @@ func (w *world) happen(t *testing.T, s string) {
 	if verb == "gone" {
 		b = w.find(name, func(b *body) bool { return b.Going })
 	}
-	if b == nil && !strings.Contains("scale supersede budget", verb) {
+	if b == nil && !strings.Contains("scale supersede budget died", verb) {
 		t.Fatalf("%q: nobody", s)
 	}
 	switch verb {
@@ -84,6 +85,8 @@ func (w *world) happen(t *testing.T, s string) {
 		w.scale(n)
 	case "budget":
 		_, _ = fmt.Sscanf(name, "%d,%d", &w.view.MaxSurge, &w.view.MaxUnavailable)
+	case "died":
+		w.view.Record = w.view.Record.Interrupt()
 	case "supersede":
 		rec := w.view.Record
 		w.begin(Record{From: rec.From, To: rec.To + 1})
@@ -138,7 +141,7 @@ func (w *world) settleText(t *testing.T) string {
 }
 
 func TestStories(t *testing.T) {
-	for _, s := range append(forwardStories(), backStories()...) {
+	for _, s := range slices.Concat(forwardStories(), backStories(), interruptedStories()) {
 		t.Run(s.name, func(t *testing.T) {
 			w := &world{view: s.view, trace: t.Logf}
 			w.start(t, s.running)

@@ -15,6 +15,8 @@
 //   - I4 one rollout per app (the caller's part; a View has one Record);
 //   - I5 a timeout is a failure: a failed new worker aborts;
 //   - an abort leaves untouched every slot whose old worker still runs;
+//   - an interrupted rollout spawns nothing forward, and tells nobody to leave before
+//     every covered slot has a successor that is online and soaked;
 //   - it ends: a view without orders has a worker on its way to another state, or
 //     the rollout is over.
 //
@@ -52,20 +54,22 @@ const (
 // Record is what is kept about one rollout between facts. It is data: the loop
 // stores it, a successor of the daemon may read it back.
 type Record struct {
-	Kind   Kind
-	From   int   // generation that a failure goes back to: the last complete one
-	To     int   // generation of the new workers (== From for Restart)
-	Slots  []int // covered slots; nil: all. Empty slots beside them are the caller's
-	Phase  Phase
-	Result Result
-	Reason string // why it rolls back, "" while it doesn't
+	Kind   Kind   `json:"kind"`
+	From   int    `json:"from"`  // generation that a failure goes back to: the last complete one
+	To     int    `json:"to"`    // generation of the new workers (== From for Restart)
+	Slots  []int  `json:"slots"` // covered slots; nil: all. Empty slots beside them are the caller's
+	Phase  Phase  `json:"phase"`
+	Result Result `json:"result"`
+	Reason string `json:"reason,omitzero"` // why it rolls back, "" while it doesn't
+	// Interrupted: the caller died while it went forward, so it settles (Interrupt).
+	Interrupted bool `json:"interrupted,omitzero"`
 	// Replaced lists the slots whose old worker was told to leave (or was found
 	// without one), Back those in which a rollback spawned a worker, Kept those that
 	// keep their new worker in spite of CanRollback, since what ran before doesn't
 	// run. All ascending, without the slots that a scale gave up.
-	Replaced []int
-	Back     []int
-	Kept     []int
+	Replaced []int `json:"replaced,omitempty"`
+	Back     []int `json:"back,omitempty"`
+	Kept     []int `json:"kept,omitempty"`
 }
 
 // Worker is what the planner sees of one worker.

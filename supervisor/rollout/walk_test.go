@@ -125,6 +125,10 @@ func (k *walk) step() bool {
 		case 1:
 			k.rollout()
 			return true
+		case 2:
+			k.logf("-- died")
+			k.view.Record = k.view.Record.Interrupt()
+			return true
 		}
 	}
 	events := k.events()
@@ -143,6 +147,9 @@ func (k *walk) over() {
 	k.seen[fmt.Sprint(rec.Kind, rec.Result)]++
 	if len(rec.Kept) > 0 {
 		k.seen["kept"]++
+	}
+	if rec.Interrupted {
+		k.seen[fmt.Sprint("interrupted ", rec.Result)]++
 	}
 	if rec.Result == Complete && rec.Slots == nil && rec.Kind == Reload {
 		k.complete = rec.To
@@ -194,7 +201,7 @@ func TestRandomHistories(t *testing.T) {
 		}
 	}
 	t.Log(seen)
-	for _, end := range []string{"0 1", "0 2", "0 3", "1 1", "1 3", "kept"} {
+	for _, end := range []string{"0 1", "0 2", "0 3", "1 1", "1 3", "kept", "interrupted 1", "interrupted 2", "interrupted 3"} {
 		if seen[end] == 0 {
 			t.Errorf("no history ended as %q: %v", end, seen)
 		}

@@ -12,11 +12,30 @@ func Diff(a, b Spec) []string {
 		if key == "-" {
 			continue
 		}
-		if !reflect.DeepEqual(va.Field(i).Interface(), vb.Field(i).Interface()) {
+		if !same(va.Field(i), vb.Field(i)) {
 			keys = append(keys, key)
 		}
 	}
 	return keys
+}
+
+// same is DeepEqual for which an empty list or map is none: a spec that was written
+// down and read again has none where it had an empty one.
+func same(a, b reflect.Value) bool {
+	switch a.Kind() {
+	case reflect.Slice, reflect.Map:
+		if a.Len() == 0 && b.Len() == 0 {
+			return true
+		}
+	case reflect.Struct:
+		for i := range a.NumField() {
+			if !same(a.Field(i), b.Field(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
 }
 
 // SameProgram reports whether two specs run the same program in the same world,
