@@ -85,7 +85,7 @@ func write(spec []string) {
 		s, err := New(Config{})
 		cfg := FileConfig{Path: spec[3], MaxSize: int64(count), MaxFiles: 1 << 20}
 		if err == nil {
-			err = s.Adopt(Worker{ID: 1, Label: "a:0", Out: cfg}, 3, -1)
+			err = s.Adopt(Worker{ID: 1, Label: "a:0", Out: cfg}, Pipes{3, -1, -1, -1})
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

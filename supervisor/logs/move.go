@@ -6,13 +6,16 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
 
 // scratch is what a move needs: a pipe to tee into and memory to look at its bytes.
 type scratch struct {
 	r, w int
 	buf  []byte
-	bad  bool // something is left in the pipe that does not belong there
+	out  []byte // formatted lines
+	bad  bool   // something is left in the pipe that does not belong there
 }
 
 func newScratch() (*scratch, error) {
@@ -89,8 +92,8 @@ func (f *file) drain(st *stream) {
 	if st.closed || f.set.abandoned.Load() {
 		return
 	}
-	left, err := unix.IoctlGetInt(st.fd, unix.TIOCINQ) // FIONREAD
-	for err == nil && left > 0 {
+	f.settle()
+	for left := st.held(); left > 0; {
 		n, out := f.steps(st, left, true)
 		if n == 0 && out != stepMore {
 			return
@@ -99,25 +102,43 @@ func (f *file) drain(st *stream) {
 	}
 }
 
+// held is how many bytes of st are not in the file.
+func (st *stream) held() int {
+	n, err := unix.IoctlGetInt(st.fd, unix.TIOCINQ) // FIONREAD
+	if err != nil {
+		n = 0
+	}
+	if st.spool != nil {
+		n += st.spool.pending()
+	}
+	return n
+}
+
 // end drains and closes st. What a stuck destination did not take is lost, and counted.
 func (f *file) end(st *stream) {
 	if st.closed {
 		return
 	}
 	f.drain(st)
-	st.closed = true
 	if !f.set.abandoned.Load() {
-		if left, err := unix.IoctlGetInt(st.fd, unix.TIOCINQ); err == nil && left > 0 && !f.regular && f.path != "" {
+		if left := st.held(); left > 0 && !f.regular && f.path != "" {
 			f.lost.Bytes += int64(left)
 		}
 		f.report(true)
 		st.ring.endLine(st.kind)
 	}
-	if i := slices.Index(f.naps, st); i >= 0 {
-		f.naps = slices.Delete(f.naps, i, i+1)
+	f.leave(st)
+}
+
+// leave closes st as it is.
+func (f *file) leave(st *stream) {
+	st.closed = true
+	without := func(list []*stream) []*stream {
+		return slices.DeleteFunc(list, func(other *stream) bool { return other == st })
 	}
+	f.naps, f.streams = without(f.naps), without(f.streams)
 	f.set.mux.remove(st)
-	unix.Close(st.fd)
+	st.close()
 }
 
 // steps moves at most about limit bytes; force moves an open line too.
@@ -151,9 +172,12 @@ func (f *file) steps(st *stream, limit int, force bool) (moved int, out outcome)
 
 // step looks at the next chunk and moves it up to its last newline.
 func (f *file) step(st *stream, sc *scratch, force bool) (int, outcome) {
+	if st.spool != nil {
+		return f.spoolStep(st, sc, force)
+	}
 	if f.path == "" {
 		n, out := sc.read(st.fd)
-		f.set.feed(st, sc.buf[:n])
+		f.feed(st, sc.buf[:n], 0)
 		return n, out
 	}
 	n, out := sc.look(st.fd)
@@ -168,8 +192,8 @@ func (f *file) step(st *stream, sc *scratch, force bool) (int, outcome) {
 	if m == 0 {
 		return 0, stepPartial
 	}
-	m = f.write(st, buf, m)
-	f.set.feed(st, buf[:m])
+	m, begin := f.write(st, buf, m)
+	f.feed(st, buf[:m], begin)
 	switch {
 	case m == 0:
 		return 0, stepStuck
@@ -226,13 +250,13 @@ func (sc *scratch) read(fd int) (int, outcome) {
 }
 
 // write takes up to m bytes, of which buf is a copy, out of the pipe of st and puts them at the end of the file,
-// or drops them if that fails. It returns how many left the pipe; 0 means not now.
-func (f *file) write(st *stream, buf []byte, m int) int {
+// or drops them if that fails. It returns how many left the pipe, 0 means not now, and where they are in the file.
+func (f *file) write(st *stream, buf []byte, m int) (done int, begin int64) {
 	if !f.prepare() {
-		return f.drop(st, buf[:m], 0, m)
+		return f.drop(st, buf[:m], 0, m), f.size
 	}
 	m = f.fit(buf, m)
-	begin, done := f.size, 0
+	begin = f.size
 	for done < m {
 		n, err := f.move(st.fd, buf[done:m])
 		if n > 0 {
@@ -252,13 +276,13 @@ func (f *file) write(st *stream, buf []byte, m int) int {
 			}
 			f.size = begin + int64(keep)
 		}
-		return done + f.drop(st, buf[:m], keep, m-done)
+		return done + f.drop(st, buf[:m], keep, m-done), begin
 	}
 	if done > 0 {
 		f.lineStart = buf[done-1] == '\n'
 		f.recovered()
 	}
-	return done
+	return done, begin
 }
 
 // move puts bytes of the pipe at the end of the file.
@@ -286,6 +310,7 @@ func (f *file) move(pipe int, buf []byte) (int, error) {
 		case err == nil && n == 0:
 			return 0, unix.EAGAIN
 		default:
+			fault.Point("logs.moved")
 			return int(n), err
 		}
 	}
