@@ -38,6 +38,9 @@ type FileConfig struct {
 	Compress bool
 	// Format of the lines.
 	Format Format
+	// Merged says that several workers write the file all the time. Their lines go through spools in any format, so that
+	// whole lines stay whole even where somebody else empties the pipes.
+	Merged bool
 }
 
 // Worker is one spawn whose output is captured.
@@ -84,13 +87,14 @@ type stream struct {
 	file    *file
 	ring    *ring
 
-	format *formatter // nil: the bytes go to the file as they are, and
-	spool  *spool     // there is no spool
-	shown  openLine   // what followers have not got yet
-	before Cursor     // of an adopted stream: what was there when it was started
-	wait   waiting
-	closed bool
-	eof    bool
+	format  *formatter // nil: the bytes go to the file as they are, and
+	spool   *spool     // there is no spool
+	shown   openLine   // what followers have not got yet
+	settled bool       // an adopted raw stream: what was open is finished
+	before  Cursor     // of an adopted stream: what was there when it was started
+	wait    waiting
+	closed  bool
+	eof     bool
 }
 
 // close closes the descriptors.
@@ -252,7 +256,7 @@ func (s *Set) attach(c *capture, w Worker, kind Stream, st *stream) error {
 	if err != nil {
 		return err
 	}
-	if st.spool != nil || f.path != "" && cfg.Format != (Format{}) {
+	if st.spool != nil || f.path != "" && (cfg.Merged || cfg.Format != (Format{})) {
 		st.format, err = newFormatter(cfg.Format, w, kind)
 		if err == nil && st.spool == nil {
 			st.spool, err = newSpool()

@@ -204,9 +204,6 @@ func (f *file) join(st *stream) {
 	}
 	f.own()
 	f.announce(st)
-	if st.spool != nil && f.prepare() {
-		f.lineStart = f.endsLine()
-	}
 }
 
 // recall puts the last lines that an earlier process has seen of st into its ring, which was lost with it: those of
@@ -240,6 +237,7 @@ func (f *file) own() {
 	}
 	f.owned = true
 	if f.prepare() {
+		f.lineStart = f.endsLine()
 		f.publish()
 	}
 	if f.cfg.Compress {

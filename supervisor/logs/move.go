@@ -257,6 +257,10 @@ func (f *file) write(st *stream, buf []byte, m int) (done int, begin int64) {
 	}
 	m = f.fit(buf, m)
 	begin = f.size
+	if len(f.streams) > 1 {
+		st.mark(true)
+		defer st.mark(false)
+	}
 	for done < m {
 		n, err := f.move(st.fd, buf[done:m])
 		if n > 0 {
@@ -283,6 +287,22 @@ func (f *file) write(st *stream, buf []byte, m int) (done int, begin int64) {
 		f.recovered()
 	}
 	return done, begin
+}
+
+// mark notes on the pipe that some of its bytes are on their way to a file that others write too. A SIGKILL can end
+// splice(2) in the middle of a line; then the rest of it, in the marked pipe, has to follow first. The note is the
+// number of the signal for O_ASYNC, which is off: it lives as long as anybody has the pipe, and means nothing else.
+func (st *stream) mark(on bool) {
+	sig := 0
+	if on {
+		sig = int(unix.SIGURG)
+	}
+	_, _ = unix.FcntlInt(uintptr(st.fd), unix.F_SETSIG, sig) // can't fail: a valid signal
+}
+
+func (st *stream) marked() bool {
+	sig, err := unix.FcntlInt(uintptr(st.fd), unix.F_GETSIG, 0)
+	return err == nil && sig == int(unix.SIGURG)
 }
 
 // move puts bytes of the pipe at the end of the file.

@@ -17,9 +17,9 @@ import (
 // whoever holds the descriptors while no daemon runs: its size is the end of them. What is written to the file is
 // given back by punching holes, not by truncation, so that no offset ever changes its meaning.
 const (
-	spoolData  = 4096                // where the bytes begin
-	spoolMagic = 0x31_6c6f6f7073676f // "ogspool1"
-	spoolFree  = 256 << 10           // written bytes that may wait to be given back
+	spoolData  = 4096               // where the bytes begin
+	spoolMagic = 0x316c6f6f70736773 // "sgspool1"
+	spoolFree  = 256 << 10          // written bytes that may wait to be given back
 )
 
 // header is the first page, mapped. A record is written to the slot that does not count and then chosen: a SIGKILL
@@ -185,9 +185,9 @@ func (sp *spool) read(buf []byte) ([]byte, error) {
 	return buf, nil
 }
 
-// free gives the memory of written bytes back, when it is enough or all is written.
+// free gives the memory of written bytes back, when it is enough or all is written. Only whole pages are.
 func (sp *spool) free(all bool) {
-	done := sp.record().done
+	done := sp.record().done &^ int64(os.Getpagesize()-1)
 	if n := done - sp.freed; n > spoolFree || all && n > 0 {
 		// It can fail for want of memory only; then it is done with the next.
 		if unix.Fallocate(sp.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, sp.freed, n) == nil {

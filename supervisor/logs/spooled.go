@@ -42,11 +42,15 @@ func (f *file) spoolStep(st *stream, sc *scratch, force bool) (int, outcome) {
 	}
 	m := bytes.LastIndexByte(raw, '\n') + 1
 	switch {
+	case m > 0:
+	case len(raw) == len(sc.buf) && st.format.json:
+		m = len(wholeRunes(raw)) // an object is a whole line, or as much of one as can be held
+	case len(raw) == len(sc.buf):
+		m = len(raw)
+	case in == stepMore: // its end may be in the pipe
+		return 0, stepMore
 	case force || in == stepEOF:
 		m = len(raw)
-	case m > 0:
-	case st.format.json && len(raw) == len(sc.buf):
-		m = len(wholeRunes(raw)) // an object is a whole line, or as much of one as can be held
 	case st.format.json:
 		return 0, stepEmpty
 	case len(raw) >= bigMove:
@@ -226,9 +230,17 @@ func (f *file) dropUnspooled(st *stream, sc *scratch) (int, outcome) {
 	return n, out
 }
 
-// settle takes over the spools that came from an earlier process, and finishes what that left open. It comes before
-// anything else is written to the file: until then the bytes of an open intent are the last in it.
+// settle takes over what came from an earlier process, and finishes what that left open: one line of one pipe, or one
+// intent. It comes before anything else is written to the file: until then the bytes of these are the last in it.
 func (f *file) settle() {
+	for _, st := range f.streams {
+		if st.spool == nil && st.adopted && !st.settled {
+			st.settled = true
+			if !f.lineStart && st.marked() {
+				f.steps(st, 1, false)
+			}
+		}
+	}
 	for _, st := range f.streams {
 		if st.spool == nil || st.spool.settled {
 			continue
