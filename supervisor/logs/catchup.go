@@ -5,11 +5,10 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
 	"slices"
 	"strings"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // catchUpBlock is how many bytes of a file a follower reads at once.
@@ -17,9 +16,9 @@ const catchUpBlock = 256 << 10
 
 // place is how far the lines of a file have been shown to followers.
 type place struct {
-	inode uint64
-	size  int64  // the bytes before it were shown, or were there before this process
-	seq   uint64 // of the last chunk that was
+	file FileID
+	size int64  // the bytes before it were shown, or were there before this process
+	seq  uint64 // of the last chunk that was
 }
 
 // shownPlace is a leaf buffer with the place of a file.
@@ -69,7 +68,7 @@ func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Fol
 			continue
 		}
 		p := s.placeOf(src.Path)
-		src.at, src.seq = Cursor{src.Path, p.inode, p.size}, p.seq
+		src.at, src.seq = Cursor{src.Path, p.file, p.size}, p.seq
 	}
 	for _, src := range f.order {
 		if src.reading {
@@ -92,9 +91,10 @@ func (s *Set) placeOf(path string) place {
 			return f.shown.place
 		}
 		p := place{seq: seq}
-		var st unix.Stat_t
-		if unix.Stat(path, &st) == nil {
-			p.inode, p.size = st.Ino, st.Size
+		if st, err := os.Stat(path); err == nil {
+			if id, err := idOf(path); err == nil {
+				p.file, p.size = id, st.Size()
+			}
 		}
 		s.reg.mu.Lock()
 		unchanged := s.reg.opened == opened
@@ -124,11 +124,11 @@ func (src *source) read(s *Set) []Line {
 		src.arrive()
 		return nil
 	}
-	i := slices.IndexFunc(files, func(r retained) bool { return r.inode == src.at.Inode })
+	i := slices.IndexFunc(files, func(r retained) bool { return r.id == src.at.File })
 	if i < 0 { // what the cursor was in is gone, so all that is left is newer
 		i, src.at.Offset, src.inLine = 0, 0, false
 	}
-	src.at.Inode = files[i].inode
+	src.at.File = files[i].id
 	size := catchUpBlock
 	if i >= to {
 		size = int(max(0, min(int64(size), src.goal.size-src.at.Offset)))
@@ -147,7 +147,7 @@ func (src *source) read(s *Set) []Line {
 	case len(lines) > 0 || !ended:
 		return lines
 	case i < to:
-		src.at.Inode, src.at.Offset, src.inLine = files[i+1].inode, 0, false
+		src.at.File, src.at.Offset, src.inLine = files[i+1].id, 0, false
 	default:
 		src.arrive()
 	}
@@ -158,7 +158,7 @@ func (src *source) read(s *Set) []Line {
 func (src *source) files(s *Set) ([]retained, int) {
 	for range 3 { // a goal of now is in a file of now, unless that is removed this moment
 		files := retainedFiles(src.Path)
-		if to := slices.IndexFunc(files, func(r retained) bool { return r.inode == src.goal.inode }); to >= 0 {
+		if to := slices.IndexFunc(files, func(r retained) bool { return r.id == src.goal.file }); to >= 0 {
 			return files, to
 		}
 		src.goal = s.placeOf(src.Path)

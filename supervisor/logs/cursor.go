@@ -14,19 +14,19 @@ import (
 // maxCursors bounds what ParseCursors takes.
 const maxCursors = 10_000
 
-// Cursor is a place in a log file: who has it has seen everything before Offset of the file with that Inode, and of
-// the files that were rotated before it.
+// Cursor is a place in a log: who has it has seen everything before Offset of one of its files, and of the files that
+// were rotated before that.
 type Cursor struct {
 	Path   string // absolute, as the Set writes it
-	Inode  uint64 // 0: of the oldest file that is kept
+	File   FileID // 0: the oldest that is kept
 	Offset int64  // in bytes; of what was written, also where that is compressed by now
 }
 
-// String is the cursor in text without spaces or commas: the path encoded, "=", inode, ".", offset. So what stands
+// String is the cursor in text without spaces or commas: the path encoded, "=", file, ".", offset. So what stands
 // before "=" is the same for all cursors of one file.
 func (c Cursor) String() string {
 	return base64.RawURLEncoding.EncodeToString([]byte(c.Path)) + "=" +
-		strconv.FormatUint(c.Inode, 10) + "." + strconv.FormatInt(c.Offset, 10)
+		strconv.FormatUint(uint64(c.File), 10) + "." + strconv.FormatInt(c.Offset, 10)
 }
 
 // Cursors are places in several files, one in each.
@@ -87,9 +87,9 @@ func ParseCursors(text string) (Cursors, error) {
 
 func parseCursor(text string) (Cursor, error) {
 	path, place, ok := strings.Cut(text, "=")
-	inode, offset, dotted := strings.Cut(place, ".")
+	file, offset, dotted := strings.Cut(place, ".")
 	if !ok || !dotted {
-		return Cursor{}, errors.New("want FILE=INODE.OFFSET")
+		return Cursor{}, errors.New("want PATH=FILE.OFFSET")
 	}
 	name, err := base64.RawURLEncoding.Strict().DecodeString(path)
 	if err != nil {
@@ -99,9 +99,11 @@ func parseCursor(text string) (Cursor, error) {
 	if !filepath.IsAbs(c.Path) || filepath.Clean(c.Path) != c.Path || strings.ContainsRune(c.Path, 0) {
 		return Cursor{}, fmt.Errorf("%.100q is no absolute path", c.Path)
 	}
-	if c.Inode, err = strconv.ParseUint(inode, 10, 64); err != nil {
+	id, err := strconv.ParseUint(file, 10, 64)
+	if err != nil {
 		return Cursor{}, err
 	}
+	c.File = FileID(id)
 	n, err := strconv.ParseUint(offset, 10, 64)
 	if err == nil && n > math.MaxInt64 {
 		err = strconv.ErrRange

@@ -26,7 +26,8 @@ type file struct {
 
 	fd        int    // -1: could not be opened
 	dev, ino  uint64 // of a regular file
-	device    bool   // it was no regular file from the start: /dev/stdout, which is a symlink
+	id        FileID
+	device    bool // it was no regular file from the start: /dev/stdout, which is a symlink
 	opened    time.Time
 	regular   bool
 	copies    bool  // it does not take splice(2)
@@ -165,9 +166,10 @@ func (f *file) open() error {
 		return fmt.Errorf("cannot use log file %s: it is not a file, a pipe or a terminal", f.path)
 	}
 	old := f.fd
-	f.fd, f.regular, f.dev, f.ino = fd, kind == unix.S_IFREG, 0, 0
+	f.fd, f.regular, f.dev, f.ino, f.id = fd, kind == unix.S_IFREG, 0, 0, 0
 	if f.regular {
 		f.dev, f.ino = st.Dev, st.Ino
+		f.id, _ = fileIDOf(fd, "", unix.AT_EMPTY_PATH) // without it followers can't come back to the file
 	}
 	f.size, f.lineStart, f.moved, f.copies = st.Size, true, false, false
 	f.limit = f.cfg.MaxSize
@@ -220,7 +222,7 @@ func (f *file) recall(st *stream) {
 		}
 	}
 	for _, file := range retainedFiles(f.path) {
-		if file.inode != from.Inode {
+		if file.id != from.File {
 			continue
 		}
 		begin := max(0, from.Offset-chunkSize)
@@ -253,7 +255,7 @@ func (f *file) begin(st *stream) {
 	f.own()
 	f.settle()
 	if st.adopted {
-		st.before = Cursor{Path: f.path, Inode: f.ino, Offset: f.size}
+		st.before = Cursor{Path: f.path, File: f.id, Offset: f.size}
 		f.announce(st)
 	}
 	f.set.mux.arm(st)

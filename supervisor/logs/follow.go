@@ -180,7 +180,7 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 	p := &f.shown
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.inode, p.size, p.seq = f.ino, f.size, f.set.hub.seq.Add(1)
+	p.file, p.size, p.seq = f.id, f.size, f.set.hub.seq.Add(1)
 	followers := f.set.hub.matching(st)
 	line := Line{Worker: st.worker, Label: st.label, Stream: st.kind, seq: p.seq}
 	if followers == nil {
@@ -201,8 +201,8 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 		end += int64(len(text)) + 1
 		text, line.Cut = st.shown.end(text)
 		line.Text = strings.TrimSuffix(string(text), "\r")
-		if f.ino != 0 {
-			line.Cursor = Cursor{f.path, f.ino, min(end, f.size)} // what could not be written is not there
+		if f.id != 0 {
+			line.Cursor = Cursor{f.path, f.id, min(end, f.size)} // what could not be written is not there
 		}
 		for _, follower := range followers {
 			follower.push(line)
@@ -216,7 +216,7 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 func (f *file) publish() {
 	f.shown.mu.Lock()
 	defer f.shown.mu.Unlock()
-	f.shown.inode, f.shown.size = f.ino, f.size
+	f.shown.file, f.shown.size = f.id, f.size
 }
 
 // feed gives bytes that left the pipe of st, and are at begin of the file, to the ring and to followers.

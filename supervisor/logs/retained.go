@@ -15,10 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// FileID tells one file from another, in its folder: the inode with the time of birth, since inodes are used again.
+type FileID uint64
+
 // retained is one of the files that are kept of a log: a rotated one, or the one that is written.
 type retained struct {
-	name  string
-	inode uint64 // which it had while it was written
+	name string
+	id   FileID // which it had while it was written
 }
 
 // retainedFiles are those of path, oldest first. It looks until nothing was rotated meanwhile, so none is missing.
@@ -27,9 +30,11 @@ func retainedFiles(path string) []retained {
 		old := rotatedFiles(path)
 		files := make([]retained, 0, len(old)+1)
 		for _, name := range append(slices.Clone(old), path) {
-			if inode, err := inodeOf(name); err == nil {
-				files = append(files, retained{name, inode})
+			id, err := idOf(name)
+			if n := len(files); err != nil || n > 0 && files[n-1].id == id { // it was compressed, and will be removed
+				continue
 			}
+			files = append(files, retained{name, id})
 		}
 		if now := rotatedFiles(path); slices.Equal(now, old) {
 			return files
@@ -37,12 +42,10 @@ func retainedFiles(path string) []retained {
 	}
 }
 
-// inodeOf is the inode that the file had while it was written: a compressed one has it in its header.
-func inodeOf(name string) (uint64, error) {
+// idOf is the file's, or that which it had before it was compressed: that is in its header.
+func idOf(name string) (FileID, error) {
 	if !strings.HasSuffix(name, gzSuffix) {
-		var st unix.Stat_t
-		err := unix.Stat(name, &st)
-		return st.Ino, err
+		return fileIDOf(unix.AT_FDCWD, name, 0)
 	}
 	file, err := os.Open(name)
 	if err != nil {
@@ -53,19 +56,31 @@ func inodeOf(name string) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return inodeExtra(z.Extra), nil
+	if id := extraID(z.Extra); id != 0 {
+		return id, nil
+	}
+	return fileIDOf(unix.AT_FDCWD, name, 0) // another program compressed it
 }
 
-// extraInode is the subfield of a gzip header (RFC 1952, 2.3.1.1) that holds an inode.
-func extraInode(inode uint64) []byte {
-	return binary.LittleEndian.AppendUint64([]byte{'S', 'V', 8, 0}, inode)
+func fileIDOf(dir int, name string, flags int) (FileID, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, name, flags, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return 0, &fs.PathError{Op: "statx", Path: name, Err: err}
+	}
+	born := uint64(st.Btime.Sec)*1e9 + uint64(st.Btime.Nsec) // 0 where the filesystem does not know it
+	return FileID(max(1, st.Ino*0x9e3779b97f4a7c15^born)), nil
 }
 
-func inodeExtra(extra []byte) uint64 {
+// idExtra is the subfield of a gzip header (RFC 1952, 2.3.1.1) that holds an id.
+func idExtra(id FileID) []byte {
+	return binary.LittleEndian.AppendUint64([]byte{'S', 'V', 8, 0}, uint64(id))
+}
+
+func extraID(extra []byte) FileID {
 	if len(extra) != 12 || !bytes.HasPrefix(extra, []byte{'S', 'V', 8, 0}) {
 		return 0
 	}
-	return binary.LittleEndian.Uint64(extra[4:])
+	return FileID(binary.LittleEndian.Uint64(extra[4:]))
 }
 
 // block reads up to size bytes at offset of what was written to a file. Less than that is its end; io.EOF that it is
