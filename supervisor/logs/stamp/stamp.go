@@ -78,7 +78,7 @@ func first(format string) (part, int, error) {
 		n++
 	}
 	if !known(c, n) {
-		return part{}, 0, fmt.Errorf("%q is no token: write %s", format[:n], Tokens)
+		return part{}, 0, fmt.Errorf("has %q, which is no token: write %s", format[:n], Tokens)
 	}
 	return part{letter: c, count: n}, n, nil
 }
