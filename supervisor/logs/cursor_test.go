@@ -248,3 +248,29 @@ func TestFollowFromWhatIsGone(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+// What is shown first and what follows are one.
+func TestTailAt(t *testing.T) {
+	s, _ := newSet(t)
+	path := inDir(t, "out.log")
+	if lines, at, err := TailAt(path, 5); err == nil || lines != nil || at != (Cursor{Path: path}) {
+		t.Error(lines, at, err)
+	}
+	ends := openOnly(t, s, 1, FileConfig{Path: path, MaxSize: 30})
+	syscall.Write(ends.Stdout, []byte("one-------\ntwo-------\nthree-----\nfour------\nfi"))
+	drain(t, s, 1)
+	for n, want := range map[int][]string{0: nil, 1: {"four------"}, 3: {"two-------", "three-----", "four------"}, 9: {"one-------", "two-------", "three-----", "four------"}} {
+		lines, at, err := TailAt(path, n)
+		if err != nil || !slices.Equal(lines, want) || at.Offset != int64(len("three-----\nfour------\n")) {
+			t.Errorf("%d: %q %v %v", n, lines, at, err)
+		}
+	}
+	_, at, _ := TailAt(path, 1)
+	f := s.FollowFrom(Filter{}, Cursors{at}, Source{Path: path, Label: "a:0"})
+	defer f.Close()
+	syscall.Write(ends.Stdout, []byte("ve\nsix\n"))
+	drain(t, s, 1)
+	if lines, err := f.Next(t.Context()); err != nil || len(lines) != 2 || lines[0].Text != "five" {
+		t.Error(lines, err)
+	}
+}
