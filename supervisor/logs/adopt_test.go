@@ -344,3 +344,47 @@ func TestOpened(t *testing.T) {
 	drain(t, second, 1)
 	check(5)
 }
+
+// Whatever a header says, nothing that is in the file is written over, and what the pipe has arrives.
+func FuzzSpoolHeader(f *testing.F) {
+	f.Add(int64(spoolData), int64(8), int64(3), int64(0), uint64(0), int64(5), true)
+	f.Add(int64(spoolData), int64(8), int64(3), int64(65), uint64(5), int64(5), true) // more is written than there is
+	f.Add(int64(spoolData+4), int64(1<<40), int64(1<<62), int64(-1), uint64(7), int64(-5), false)
+	f.Fuzz(func(t *testing.T, done, raw, at, skip int64, flags uint64, end int64, mine bool) {
+		path := t.TempDir() + "/out.log"
+		const before = "one\ntwo\nthree"
+		if err := os.WriteFile(path, []byte(before), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		sp, err := newSpool()
+		if err != nil {
+			t.Fatal(err)
+		}
+		syscall.Pwrite(sp.fd, []byte("spooled\nlines\nopen"), spoolData)
+		r := record{done: done, raw: raw, at: at, skip: skip, flags: flags, end: end}
+		if mine {
+			var st unix.Stat_t
+			unix.Stat(path, &st)
+			r.dev, r.ino = st.Dev, st.Ino
+		}
+		sp.put(r)
+		sp.unmap()
+		rd, wr, _, err := newPipe(false, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(wr)
+		syscall.Write(wr, []byte("last\n"))
+		s, _ := newLooseSet(t)
+		if err := s.Adopt(Worker{ID: 1, Out: FileConfig{Path: path, Format: hhmm}}, Pipes{rd, -1, sp.fd, -1}); err != nil {
+			t.Fatal(err)
+		}
+		s.Start(1)
+		drain(t, s, 1)
+		data, err := os.ReadFile(path)
+		if err != nil || !strings.HasPrefix(string(data), before) || !strings.HasSuffix(string(data), "last\n") {
+			t.Errorf("%q %v", data, err)
+		}
+		s.Close()
+	})
+}

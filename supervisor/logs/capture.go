@@ -141,7 +141,8 @@ func (s *Set) Open(w Worker) (Ends, error) {
 
 // Adopt takes over the streams of a worker that an earlier process captured: p are the Pipes that its Open returned,
 // and w is what that was told. The descriptors belong to the Set from here on, also after an error. Nothing is read or
-// written before Start, so the earlier process may still be at work. All workers that share a file must be adopted
+// written before Start, so the earlier process may still be at work; who gives up until then calls Quiesce and Close.
+// All workers that share a file must be adopted
 // before one of them is started: then what a crash left half written is finished first. A formatted stream without a
 // spool, if that is lost, gets a new one (see Pipes).
 func (s *Set) Adopt(w Worker, p Pipes) error {

@@ -11,8 +11,11 @@ import (
 	"sync"
 )
 
-// catchUpBlock is how many bytes of a file a follower reads at once.
-const catchUpBlock = 256 << 10
+// A follower reads so many bytes of a file, and takes so many lines of it, at once.
+const (
+	catchUpBlock = 256 << 10
+	catchUpLines = 4096
+)
 
 // place is how far the lines of a file have been shown to followers.
 type place struct {
@@ -171,7 +174,7 @@ func (src *source) arrive() { src.reading, src.seq = false, max(src.seq, src.goa
 
 // cut takes the whole lines of a block. The end of a file is the end of a line.
 func (src *source) cut(block []byte, isEnd bool) (lines []Line) {
-	for len(block) > 0 {
+	for len(block) > 0 && len(lines) < catchUpLines {
 		text, rest, whole := bytes.Cut(block, []byte{'\n'})
 		if !whole && !isEnd && len(block) < catchUpBlock {
 			break // its end comes with the next block, or through memory

@@ -85,9 +85,6 @@ func (s *Set) newFollower(filter Filter) *Follower {
 // the error of ctx. It is for one goroutine at a time.
 func (f *Follower) Next(ctx context.Context) ([]Line, error) {
 	for {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		if lines := f.fromFiles(); len(lines) > 0 {
 			return lines, nil
 		}

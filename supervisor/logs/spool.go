@@ -124,7 +124,7 @@ func (sp *spool) load() error {
 	}
 	r := sp.record()
 	sp.size, sp.freed = st.Size, spoolData
-	if r.done < spoolData || r.raw < 0 || r.done+r.raw > sp.size || r.skip < 0 || r.at < 0 {
+	if r.done < spoolData || r.done > sp.size || r.raw < 0 || r.raw > min(chunkSize, sp.size-r.done) || r.skip < 0 || r.at < 0 {
 		return errors.New("cannot read a spool: its header is damaged")
 	}
 	return nil

@@ -153,7 +153,7 @@ func (f *file) carry(st *stream, it record, fd int, raw, out []byte, from int) b
 	}
 	fault.Point("spool.written")
 	end := it.at + int64(len(out))
-	if fd == f.fd {
+	if fd == f.fd && len(out) > 0 { // it is empty if a damaged header says so
 		f.size, f.lineStart = max(f.size, end), out[len(out)-1] == '\n'
 		f.recovered()
 	}
