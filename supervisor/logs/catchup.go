@@ -43,9 +43,10 @@ type source struct {
 	Source
 	behind bool // under Follower.mu: lines were not queued since they did not fit, so the file has to be read
 
-	at      Cursor // the lines before it were delivered
-	seq     uint64 // the lines in memory up to this one are among them
-	inLine  bool   // at is in the middle of a line whose beginning was delivered
+	at      Cursor            // the lines before it were delivered
+	seq     uint64            // the lines in memory up to this one are among them
+	inLine  bool              // at is in the middle of a line whose beginning was delivered
+	known   map[string]FileID // of compressed files
 	reading bool
 	goal    place // how far to read
 }
@@ -61,7 +62,7 @@ func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Fol
 		if from.Path == "" || !f.filter.stream(from.Stream) || f.sources[from.Path] != nil {
 			continue
 		}
-		f.sources[from.Path] = &source{Source: from}
+		f.sources[from.Path] = &source{Source: from, known: make(map[string]FileID)}
 		f.order = append(f.order, f.sources[from.Path])
 	}
 	s.hub.add(f) // from here on its lines are queued; what was shown before is before the places that follow
@@ -160,7 +161,7 @@ func (src *source) read(s *Set) []Line {
 // files are those that are kept, and which of them the goal is in; negative if it was removed, and others after it.
 func (src *source) files(s *Set) ([]retained, int) {
 	for range 3 { // a goal of now is in a file of now, unless that is removed this moment
-		files := retainedFiles(src.Path)
+		files := retainedFiles(src.Path, src.known)
 		if to := slices.IndexFunc(files, func(r retained) bool { return r.id == src.goal.file }); to >= 0 {
 			return files, to
 		}

@@ -221,7 +221,7 @@ func (f *file) recall(st *stream) {
 			return
 		}
 	}
-	for _, file := range retainedFiles(f.path) {
+	for _, file := range retainedFiles(f.path, nil) {
 		if file.id != from.File {
 			continue
 		}

@@ -25,12 +25,19 @@ type retained struct {
 }
 
 // retainedFiles are those of path, oldest first. It looks until nothing was rotated meanwhile, so none is missing.
-func retainedFiles(path string) []retained {
+// Who asks often has known remember the ids of compressed files, which cost more than a look; nil forgets them.
+func retainedFiles(path string, known map[string]FileID) []retained {
 	for {
 		old := rotatedFiles(path)
 		files := make([]retained, 0, len(old)+1)
 		for _, name := range append(slices.Clone(old), path) {
-			id, err := idOf(name)
+			id, err := known[name], error(nil)
+			if id == 0 {
+				id, err = idOf(name)
+			}
+			if err == nil && known != nil && strings.HasSuffix(name, gzSuffix) {
+				known[name] = id
+			}
 			if n := len(files); err != nil || n > 0 && files[n-1].id == id { // it was compressed, and will be removed
 				continue
 			}

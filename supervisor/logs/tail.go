@@ -80,7 +80,7 @@ func TailAt(path string, n int) ([]string, Cursor, error) {
 
 // tailBefore are the last lines of the newest file that was rotated before that of at.
 func tailBefore(at Cursor, n int) []string {
-	files := retainedFiles(at.Path)
+	files := retainedFiles(at.Path, nil)
 	i := slices.IndexFunc(files, func(r retained) bool { return r.id == at.File })
 	if i <= 0 {
 		return nil
