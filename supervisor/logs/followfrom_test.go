@@ -2,7 +2,9 @@ package logs
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -188,6 +190,9 @@ func TestFollowFromWhatIsGone(t *testing.T) {
 	}
 	write("one\ntwo\nopen")
 	id, _ := idOf(path)
+	if _, err := (retained{path, id + 1}).block(1<<40, 5); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("another file under the name: %v", err)
+	}
 	for at, want := range map[Cursor][]string{
 		{path, id, 4}:       {"two false"},
 		{path, id, 1 << 40}: {"one false", "two false"}, // flushed

@@ -91,7 +91,7 @@ func extraID(extra []byte) FileID {
 }
 
 // block reads up to size bytes at offset of what was written to a file. Less than that is its end; io.EOF that it is
-// shorter than offset, which is what a truncation leaves.
+// shorter than offset, which is what a truncation leaves; fs.ErrNotExist that the name is no more that file's.
 func (r retained) block(offset int64, size int) ([]byte, error) {
 	file, err := os.OpenFile(r.name, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
@@ -113,6 +113,9 @@ func (r retained) block(offset int64, size int) ([]byte, error) {
 			return nil, err
 		}
 		return b[:n], nil
+	}
+	if id, err := fileIDOf(int(file.Fd()), "", unix.AT_EMPTY_PATH); err != nil || id != r.id {
+		return nil, errors.Join(fs.ErrNotExist, err) // the name is another file's since: it was rotated
 	}
 	st, err := file.Stat()
 	if err != nil {
