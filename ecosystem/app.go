@@ -12,6 +12,7 @@ import (
 	"time"
 	"unicode"
 
+	"supervisor/supervisor/logs/stamp"
 	"supervisor/supervisor/state"
 )
 
@@ -42,6 +43,7 @@ type app struct {
 	named       map[string]string // env_NAME of --env NAME
 	port        *node
 	disableLogs bool
+	time        bool
 }
 
 // newApp sorts the keys of an app; none of the values is looked at yet.
@@ -175,6 +177,9 @@ func (a *app) mergeEnv() {
 func (a *app) logs() {
 	if a.disableLogs {
 		a.spec.OutFile, a.spec.ErrorFile = devNull, devNull
+	}
+	if a.time && a.spec.LogDateFormat == "" {
+		a.spec.LogDateFormat = stamp.Default
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"supervisor/supervisor/logs/stamp"
 	"supervisor/supervisor/state"
 )
 
@@ -118,9 +119,9 @@ func logKeys() []Key {
 		{Name: "disable_logs", Default: "false", Meaning: "true: out_file and error_file off", read: func(v value) { v.bool(&v.a.disableLogs) }},
 		{Name: "log", Default: "{max_size: 10M, max_files: 5, compress: false}", Meaning: "rotation: max_size (0: never), max_files kept beside the current one, compress", read: readLog},
 		{Name: "log_file", Meaning: "out and error in one file", Status: Later},
-		{Name: "log_type", Default: "raw", Meaning: "`json` is not supported yet", read: readLogType},
-		{Name: "log_date_format", Meaning: "a time before each line", Status: Later},
-		{Name: "time", Default: "false", Meaning: "a time before each line", Status: Later},
+		{Name: "log_type", Default: "raw", Meaning: "raw: lines as they are; `json`: an object per line, with message, timestamp, type (out or err), process_id (the slot) and app_name", read: readLogType},
+		{Name: "log_date_format", Meaning: "the time before each line, or that of a JSON line, in the tokens of Day.js and Moment: `YYYY-MM-DD HH:mm:ss.SSS Z`; text in [brackets]. A JSON line has UTC in ISO 8601 otherwise", read: readDateFormat},
+		{Name: "time", Default: "false", Meaning: "true: log_date_format is `" + stamp.Default + "`, unless it is given", read: func(v value) { v.bool(&v.a.time) }},
 	}
 }
 

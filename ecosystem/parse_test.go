@@ -259,3 +259,28 @@ func BenchmarkParse1000Apps(b *testing.B) {
 		}
 	}
 }
+
+func TestFormatsOfLogLines(t *testing.T) {
+	for value, want := range map[string]string{
+		"":                                     "",
+		"time: true":                           "YYYY-MM-DDTHH:mm:ss",
+		"time: false":                          "",
+		"log_date_format: 'HH:mm:ss Z'":        "HH:mm:ss Z",
+		"time: true, log_date_format: YYYY":    "YYYY",
+		"log_date_format: false":               "",
+		"log_type: json":                       "json",
+		"log_type: json, logDateFormat: HH":    "HH json",
+		"log_type: raw, log_date_format: 'HH'": "HH",
+	} {
+		app := parse(t, "apps:\n  - {script: app.js, "+value+"}\n", testOptions("eco.yaml")).Apps[0]
+		if got := strings.TrimSpace(app.LogDateFormat + " " + string(app.LogType)); got != want {
+			t.Errorf("%q: %q, want %q", value, got, want)
+		}
+	}
+	for format, want := range map[string]string{"Q": `"Q", which is no token`, "'[HH'": "without its ]", "''": "", "[HH]": "expected a text"} {
+		_, err := Parse([]byte("apps:\n  - script: app.js\n    log_date_format: "+format+"\n"), testOptions("eco.yaml"))
+		if want != "" && (err == nil || !strings.Contains(err.Error(), "eco.yaml:3:22: apps[0].log_date_format: ") || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %s", format, err, want)
+		}
+	}
+}

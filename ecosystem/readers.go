@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"supervisor/signals"
+	"supervisor/supervisor/logs/stamp"
 	"supervisor/supervisor/state"
 )
 
@@ -154,13 +155,24 @@ func readLog(v value) {
 }
 
 func readLogType(v value) {
-	if v.n.kind == scalar && v.n.text == "json" {
-		v.a.complain(v.n, v.path, notYet("log_type: json"))
+	if off(v.n) {
 		return
 	}
-	if !off(v.n) {
-		v.word("raw")
+	if v.word("raw", "json") == "json" {
+		v.a.spec.LogType = state.LogJSON
 	}
+}
+
+func readDateFormat(v value) {
+	var format string
+	if off(v.n) || !v.text(&format) {
+		return
+	}
+	if _, err := stamp.Parse(format); err != nil {
+		v.fail("%s %v", v.n.show(), err)
+		return
+	}
+	v.a.spec.LogDateFormat = format
 }
 
 // file reads the path of a log file, relative to cwd.

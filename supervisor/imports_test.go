@@ -15,7 +15,7 @@ var arrows = map[string]struct {
 	why string
 }{
 	".":                       {[]string{"supervisor/cli", "supervisor/daemon", "supervisor/process"}, "main is the shim, or the command line with a daemon to run"},
-	"ecosystem":               {[]string{"signals", "supervisor/state"}, "a file becomes specs, which are vocabulary; it is pure"},
+	"ecosystem":               {[]string{"signals", "supervisor/logs/stamp", "supervisor/state"}, "a file becomes specs, which are vocabulary; it is pure"},
 	"ready":                   {[]string{"supervisor/notify"}, "a worker says ready in words of sd_notify"},
 	"ready/drain":             {nil, "a Go program's server"},
 	"ready/gate":              {[]string{"supervisor/notify"}, "a gate hears words of sd_notify"},
@@ -31,7 +31,8 @@ var arrows = map[string]struct {
 	"supervisor/handover":     {[]string{"signals", "supervisor/notify", "supervisor/trim"}, "the store speaks sd_notify, and the keeper is a process of its own: it names signals and makes itself small"},
 	"supervisor/history":      {nil, "a hand imports neither another hand nor state"},
 	"supervisor/listener":     {nil, "a hand imports neither another hand nor state"},
-	"supervisor/logs":         {nil, "a hand imports neither another hand nor state"},
+	"supervisor/logs":         {[]string{"supervisor/logs/stamp"}, "a hand imports neither another hand nor state"},
+	"supervisor/logs/stamp":   {nil, "times as text, for who checks a format and who writes it"},
 	"supervisor/process/shim": {nil, "whatever it imports is initialised before it, in every worker"},
 	"supervisor/usage":        {nil, "a hand imports neither another hand nor state"},
 	"supervisor/probe":        {nil, "a hand imports neither another hand nor state"},

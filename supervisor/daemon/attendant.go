@@ -131,9 +131,15 @@ func (p *attendant) logWorker(account *process.Account) logs.Worker {
 	s := p.order.Spec
 	out, errs := p.w.logPaths(s, p.order.Slot)
 	file := func(path string) logs.FileConfig {
-		return logs.FileConfig{Path: path, MaxSize: s.Log.MaxSize, MaxFiles: s.Log.MaxFiles, Compress: s.Log.Compress}
+		return logs.FileConfig{
+			Path: path, MaxSize: s.Log.MaxSize, MaxFiles: s.Log.MaxFiles, Compress: s.Log.Compress,
+			Format: logs.Format{DateFormat: s.LogDateFormat, JSON: s.LogType == state.LogJSON},
+			Merged: s.MergeLogs,
+		}
 	}
-	worker := logs.Worker{ID: p.order.ID, Label: label(s.Name, p.order.Slot), Out: file(out), Err: file(errs)}
+	worker := logs.Worker{
+		ID: p.order.ID, Label: label(s.Name, p.order.Slot), App: s.Name, Slot: p.order.Slot, Out: file(out), Err: file(errs),
+	}
 	if account != nil {
 		worker.UID, worker.GID = max(0, account.Credential.UID), max(0, account.Credential.GID)
 	}

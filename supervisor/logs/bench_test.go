@@ -11,28 +11,31 @@ import (
 // benchLines is what one operation of a benchmark writes, 100 bytes each.
 const benchLines = 500_000
 
-// BenchmarkCapture is a worker's 500,000 lines through capture; BenchmarkDirect is the same worker writing
-// the file itself. cpu-ms is this process's own.
+// BenchmarkCapture is a worker's 500,000 lines through capture, as they are, through a spool as they are (merged),
+// with a time and as JSON; BenchmarkDirect is the same worker writing the file itself. cpu-ms is this process's own.
 func BenchmarkCapture(b *testing.B) {
-	for _, mode := range []string{"lines", "bulk"} {
-		b.Run(mode, func(b *testing.B) {
-			s, _ := newSet(b)
-			dir := b.TempDir()
-			measure(b, func(i int) {
-				id := uint64(i)
-				cfg := FileConfig{Path: filepath.Join(dir, strconv.Itoa(i)+".log"), MaxSize: -1}
-				p := spawn(b, s, Worker{ID: id, Label: "a:0", Out: cfg}, mode+" a "+strconv.Itoa(benchLines))
-				p.wait()
-				finish(b, s, id)
-				if n := size(b, cfg.Path); n != benchLines*100 {
-					b.Fatal(n)
-				}
-				unix.Unlink(cfg.Path)
-			})
-		})
+	for _, way := range []string{"raw", "merged", "text", "json"} {
+		for _, mode := range []string{"lines", "bulk"} {
+			b.Run(way+"/"+mode, func(b *testing.B) { benchmarkCapture(b, way, mode) })
+		}
 	}
 }
 
+func benchmarkCapture(b *testing.B, way, mode string) {
+	s, _ := newSet(b)
+	dir := b.TempDir()
+	measure(b, func(i int) {
+		id := uint64(i)
+		cfg := FileConfig{Path: filepath.Join(dir, strconv.Itoa(i)+".log"), MaxSize: -1, Format: formats[way], Merged: way == "merged"}
+		p := spawn(b, s, Worker{ID: id, Label: "a:0", App: "a", Out: cfg}, mode+" a "+strconv.Itoa(benchLines))
+		p.wait()
+		finish(b, s, id)
+		if n := size(b, cfg.Path); n < benchLines*100 {
+			b.Fatal(n)
+		}
+		unix.Unlink(cfg.Path)
+	})
+}
 func BenchmarkDirect(b *testing.B) {
 	for _, mode := range []string{"lines", "bulk"} {
 		b.Run(mode, func(b *testing.B) {

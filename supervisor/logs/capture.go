@@ -3,7 +3,7 @@ package logs
 import (
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,75 +36,98 @@ type FileConfig struct {
 	MaxFiles int
 	// Compress the rotated files with gzip.
 	Compress bool
+	// Format of the lines.
+	Format Format
+	// Merged says that several workers write the file all the time. Their lines go through spools in any format, so that
+	// whole lines stay whole even where somebody else empties the pipes.
+	Merged bool
 }
 
 // Worker is one spawn whose output is captured.
 type Worker struct {
 	ID       uint64 // unique for ever
 	Label    string // what its lines are prefixed with, for example web:0
+	App      string // and Slot: what JSON lines name it by
+	Slot     int
 	Out, Err FileConfig
 	// UID and GID get the pipes, so that a worker of another user can open /dev/stdout. Both 0: left to us.
 	UID, GID int
 }
 
-// Ends are the descriptors of a new worker.
-type Ends struct {
-	// Stdout and Stderr belong to the caller, who dups them to 1 and 2 of the child and then calls Close. They
-	// are read-write on the worker's side, so that a dead supervisor can't raise SIGPIPE in it, and blocking. Where
-	// both streams go to one file they are the same pipe, which keeps their order; its lines count as stdout.
-	Stdout, Stderr int
-	// PipeOut and PipeErr are the ends we read, for a holder of descriptors. They belong to the Set and are valid
-	// until Finish. PipeErr is -1 when both streams are one pipe.
-	PipeOut, PipeErr int
+// config is that of one stream.
+func (w Worker) config(kind Stream) FileConfig {
+	if kind == Stderr {
+		return w.Err
+	}
+	return w.Out
 }
 
-// Close closes Stdout and Stderr.
-func (e Ends) Close() {
-	unix.Close(e.Stdout)
-	unix.Close(e.Stderr)
+// onePipe says that both streams of w go to one file, and that no line has to say which of them it is of.
+func (w Worker) onePipe() bool {
+	out := canonical(w.Out.Path)
+	return out != "" && out == canonical(w.Err.Path) && !w.Out.Format.JSON
 }
 
 // capture is a worker's streams and its ring.
 type capture struct {
 	streams []*stream
 	ring    *ring
+	pipes   Pipes
 	bigs    int // big pipes to give back
 }
 
 // stream is the end of a pipe that we read. The fields after ring belong to the goroutine of file.
 type stream struct {
-	id     uint64 // in the mux
-	worker uint64
-	label  string
-	kind   Stream
-	fd     int
-	file   *file
-	ring   *ring
+	id      uint64 // in the mux
+	worker  uint64
+	label   string
+	kind    Stream
+	fd      int
+	adopted bool
+	file    *file
+	ring    *ring
 
-	wait   waiting
-	closed bool
-	eof    bool
+	format  *formatter // nil: the bytes go to the file as they are, and
+	spool   *spool     // there is no spool
+	shown   openLine   // what followers have not got yet
+	settled bool       // an adopted raw stream: what was open is finished
+	before  Cursor     // of an adopted stream: what was there when it was started
+	wait    waiting
+	closed  bool
+	eof     bool
+}
+
+// close closes the descriptors.
+func (st *stream) close() {
+	unix.Close(st.fd)
+	if st.spool != nil {
+		st.spool.close()
+	}
 }
 
 // Open creates the pipes and opens the files of w. Nothing is read before Start.
 func (s *Set) Open(w Worker) (Ends, error) {
-	ends := Ends{Stdout: -1, Stderr: -1, PipeOut: -1, PipeErr: -1}
-	c := &capture{ring: newRing()}
+	ends := Ends{Stdout: -1, Stderr: -1}
+	c := &capture{ring: newRing(), pipes: noPipes()}
+	var err error
 	if s.isClosed() {
-		return Ends{}, fmt.Errorf("cannot capture the output of %s: %w", w.Label, ErrClosed)
+		err = ErrClosed
 	}
-	err := s.openStream(c, w, Stdout, &ends.PipeOut, &ends.Stdout)
 	if err == nil {
-		if onePipe(w) {
+		ends.Stdout, err = s.openStream(c, w, Stdout)
+	}
+	if err == nil {
+		if w.onePipe() {
 			ends.Stderr, err = unix.FcntlInt(uintptr(ends.Stdout), unix.F_DUPFD_CLOEXEC, 0)
 		} else {
-			err = s.openStream(c, w, Stderr, &ends.PipeErr, &ends.Stderr)
+			ends.Stderr, err = s.openStream(c, w, Stderr)
 		}
 	}
 	if err == nil {
 		err = s.register(w, c)
 	}
 	if err == nil {
+		ends.Pipes = c.pipes
 		return ends, nil
 	}
 	for _, fd := range []int{ends.Stdout, ends.Stderr} {
@@ -112,47 +135,56 @@ func (s *Set) Open(w Worker) (Ends, error) {
 			unix.Close(fd)
 		}
 	}
-	_ = s.release(c)
+	_ = s.release(c, (*file).end)
 	return Ends{}, fmt.Errorf("cannot capture the output of %s: %w", w.Label, err)
 }
 
-// Adopt takes over the pipes of a worker that an earlier process captured: the PipeOut and PipeErr that its Open
-// returned. The descriptors belong to the Set from here on, also after an error. Nothing is read before Start.
-func (s *Set) Adopt(w Worker, pipeOut, pipeErr int) error {
-	c := &capture{ring: newRing()}
+// Adopt takes over the streams of a worker that an earlier process captured: p are the Pipes that its Open returned,
+// and w is what that was told. The descriptors belong to the Set from here on, also after an error. Nothing is read or
+// written before Start, so the earlier process may still be at work; who gives up until then calls Quiesce and Close.
+// All workers that share a file must be adopted
+// before one of them is started: then what a crash left half written is finished first. A formatted stream without a
+// spool, if that is lost, gets a new one (see Pipes).
+func (s *Set) Adopt(w Worker, p Pipes) error {
+	c := &capture{ring: newRing(), pipes: noPipes()}
 	var err error
 	if s.isClosed() {
 		err = ErrClosed
 	}
-	for kind, r := range []int{pipeOut, pipeErr} {
-		if r < 0 {
-			continue
-		}
-		if err == nil {
+	for _, kind := range []Stream{Stdout, Stderr} {
+		pipe, spool := p.of(kind)
+		if err == nil && *pipe >= 0 {
 			// Handed on, it may have become blocking; tee(2) and splice(2) are told not to, read(2) is not.
-			err = unix.SetNonblock(r, true)
+			if err = unix.SetNonblock(*pipe, true); err == nil {
+				if err = s.adoptStream(c, w, kind, *pipe, *spool); err == nil {
+					continue
+				}
+			}
 		}
-		if err == nil {
-			err = s.attach(c, w, Stream(kind), r, false)
-		}
-		if err != nil {
-			unix.Close(r)
+		for _, fd := range []int{*pipe, *spool} {
+			if fd >= 0 {
+				unix.Close(fd)
+			}
 		}
 	}
 	if err == nil {
 		err = s.register(w, c)
 	}
 	if err != nil {
-		_ = s.release(c)
+		_ = s.release(c, (*file).leave)
 		return fmt.Errorf("cannot capture the output of %s: %w", w.Label, err)
 	}
 	return nil
 }
 
-// onePipe says that both streams of w go to one file.
-func onePipe(w Worker) bool {
-	out := canonical(w.Out.Path)
-	return out != "" && out == canonical(w.Err.Path)
+// Pipes are the descriptors of a worker that is captured.
+func (s *Set) Pipes(worker uint64) (Pipes, bool) {
+	s.reg.mu.Lock()
+	defer s.reg.mu.Unlock()
+	if c := s.reg.workers[worker]; c != nil && c.streams != nil {
+		return c.pipes, true
+	}
+	return noPipes(), false
 }
 
 func (s *Set) isClosed() bool {
@@ -174,38 +206,20 @@ func (s *Set) register(w Worker, c *capture) error {
 	return nil
 }
 
-// openStream creates the pipe of a stream and attaches it.
-func (s *Set) openStream(c *capture, w Worker, kind Stream, pipe, end *int) error {
+// openStream creates the pipe of a stream, and its spool if it is formatted, and returns the worker's end.
+func (s *Set) openStream(c *capture, w Worker, kind Stream) (end int, err error) {
 	s.reg.mu.Lock()
 	big := s.reg.bigPipes < bigPipeCount
 	s.reg.mu.Unlock()
-	r, worker, grown, err := newPipe(big, w.UID, w.GID)
+	r, end, grown, err := newPipe(big, w.UID, w.GID)
 	if err != nil {
-		return err
+		return -1, err
 	}
-	if err := s.attach(c, w, kind, r, grown); err != nil {
-		unix.Close(r)
-		unix.Close(worker)
-		return err
-	}
-	*pipe, *end = r, worker
-	return nil
-}
-
-// attach makes the pipe r a stream of c.
-func (s *Set) attach(c *capture, w Worker, kind Stream, r int, grown bool) error {
-	cfg := w.Out
-	if kind == Stderr {
-		cfg = w.Err
-	}
-	f, err := s.acquire(cfg)
-	if err != nil {
-		return err
-	}
-	st := &stream{worker: w.ID, label: w.Label, kind: kind, fd: r, file: f, ring: c.ring}
-	if err := s.mux.add(st); err != nil {
-		s.unref(f)
-		return err
+	st := &stream{fd: r}
+	if err = s.attach(c, w, kind, st); err != nil {
+		st.close()
+		unix.Close(end)
+		return -1, err
 	}
 	if grown {
 		c.bigs++
@@ -213,39 +227,64 @@ func (s *Set) attach(c *capture, w Worker, kind Stream, r int, grown bool) error
 		s.reg.bigPipes++
 		s.reg.mu.Unlock()
 	}
-	c.streams = append(c.streams, st)
-	return nil
+	return end, nil
 }
 
-// newPipe returns our end and the worker's, which is a file description of its own: blocking, and read-write.
-func newPipe(big bool, uid, gid int) (r, worker int, grown bool, err error) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return -1, -1, false, fmt.Errorf("cannot create a pipe: %w", err)
-	}
-	defer unix.Close(p[1])
-	if big { // EPERM: the user's share of pipe memory is used up, the default will do
-		_, err := unix.FcntlInt(uintptr(p[0]), unix.F_SETPIPE_SZ, bigPipe)
-		grown = err == nil
-	}
-	if uid != 0 || gid != 0 {
-		if err := unix.Fchown(p[0], uid, gid); err != nil {
-			unix.Close(p[0])
-			return -1, -1, false, fmt.Errorf("cannot give a pipe to user %d: %w", uid, err)
+// adoptStream makes a stream of descriptors that stay the caller's if it fails.
+func (s *Set) adoptStream(c *capture, w Worker, kind Stream, pipe, spool int) error {
+	st := &stream{fd: pipe, adopted: true}
+	if spool >= 0 {
+		var err error
+		if st.spool, err = adoptSpool(spool); err != nil {
+			return err
 		}
 	}
-	worker, err = unix.Open("/proc/self/fd/"+strconv.Itoa(p[1]), unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		unix.Close(p[0])
-		return -1, -1, false, fmt.Errorf("cannot open a pipe read-write: %w", err)
+	err := s.attach(c, w, kind, st)
+	if err != nil && st.spool != nil {
+		st.spool.unmap()
+		if spool < 0 { // it is new
+			unix.Close(st.spool.fd)
+		}
 	}
-	return p[0], worker, grown, nil
+	return err
+}
+
+// attach makes st, which has its descriptors, a stream of c. What is missing of a spool is created.
+func (s *Set) attach(c *capture, w Worker, kind Stream, st *stream) error {
+	cfg := w.config(kind)
+	st.worker, st.label, st.kind, st.ring = w.ID, w.Label, kind, c.ring
+	f, err := s.acquire(cfg)
+	if err != nil {
+		return err
+	}
+	if st.spool != nil || f.path != "" && (cfg.Merged || cfg.Format != (Format{})) {
+		st.format, err = newFormatter(cfg.Format, w, kind)
+		if err == nil && st.spool == nil {
+			st.spool, err = newSpool()
+		}
+	}
+	st.file = f
+	if err == nil {
+		err = s.mux.add(st)
+	}
+	if err != nil {
+		s.unref(f)
+		return err
+	}
+	f.enter(st)
+	c.streams = append(c.streams, st)
+	pipe, spool := c.pipes.of(kind)
+	*pipe = st.fd
+	if st.spool != nil {
+		*spool = st.spool.fd
+	}
+	return nil
 }
 
 // Start begins to read what the worker writes. An unknown worker is ignored.
 func (s *Set) Start(worker uint64) {
 	for _, st := range s.streamsOf(worker) {
-		s.mux.arm(st)
+		st.file.post(func() { st.file.begin(st) })
 	}
 }
 
@@ -254,7 +293,11 @@ func (s *Set) Start(worker uint64) {
 // (ErrBusy), and not for a grandchild that goes on writing.
 func (s *Set) Drain(worker uint64) error {
 	var errs []error
-	for _, st := range s.streamsOf(worker) {
+	streams := s.streamsOf(worker)
+	for _, st := range slices.Backward(streams) { // the lines of stderr are the later ones in the ring
+		_ = st.file.call(func() error { st.file.recall(st); return nil })
+	}
+	for _, st := range streams {
 		errs = append(errs, st.file.call(func() error { st.file.drain(st); return nil }))
 	}
 	return errors.Join(errs...)
@@ -277,15 +320,15 @@ func (s *Set) Finish(worker uint64) error {
 		s.reg.finished = s.reg.finished[1:]
 	}
 	s.reg.mu.Unlock()
-	return s.release(gone)
+	return s.release(gone, (*file).end)
 }
 
-// release drains and closes the streams of c, and files that nobody else uses.
-func (s *Set) release(c *capture) error {
+// release ends the streams of c by end, or leave, and files that nobody else uses.
+func (s *Set) release(c *capture, end func(*file, *stream)) error {
 	var errs []error
 	for _, st := range c.streams {
 		f := st.file
-		errs = append(errs, f.call(func() error { f.end(st); return nil }))
+		errs = append(errs, f.call(func() error { end(f, st); return nil }))
 		s.unref(f)
 	}
 	s.reg.mu.Lock()

@@ -356,7 +356,7 @@ func TestNothingIsLeft(t *testing.T) {
 func TestWorkersEnd(t *testing.T) {
 	s, _ := newSet(t)
 	ends := openOnly(t, s, 1, FileConfig{})
-	for fd, want := range map[int]int{ends.Stdout: unix.O_RDWR, ends.PipeOut: unix.O_RDONLY | unix.O_NONBLOCK} {
+	for fd, want := range map[int]int{ends.Stdout: unix.O_RDWR, ends.Pipes.Out: unix.O_RDONLY | unix.O_NONBLOCK} {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
 		if err != nil || flags&(unix.O_ACCMODE|unix.O_NONBLOCK) != want {
 			t.Errorf("flags %o, want %o: %v", flags, want, err)

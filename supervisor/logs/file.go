@@ -18,11 +18,15 @@ type file struct {
 	refs int    // under set.reg.mu
 	done chan struct{}
 
-	inbox inbox
-	naps  []*stream // streams that have a turn to take later
-	stop  bool
+	inbox   inbox
+	streams []*stream // that go here
+	naps    []*stream // those that have a turn to take later
+	stop    bool
+	owned   bool // no earlier process is at work on it
 
-	fd        int  // -1: could not be opened
+	fd        int    // -1: could not be opened
+	dev, ino  uint64 // of a regular file
+	id        FileID
 	device    bool // it was no regular file from the start: /dev/stdout, which is a symlink
 	opened    time.Time
 	regular   bool
@@ -33,6 +37,8 @@ type file struct {
 	limit     int64 // size at which it is rotated; beyond cfg.MaxSize after a rotation that failed
 	moved     bool  // renamed, but its successor could not be opened yet
 	lastStamp string
+
+	shown shownPlace
 
 	failing  string // the error that was said, "" while all is well
 	lost     Dropped
@@ -75,14 +81,12 @@ func (s *Set) acquire(cfg FileConfig) (*file, error) {
 			return nil, err
 		}
 	}
+	f.publish()
 	if other := s.ref(path, f); other != f {
 		f.closeFile()
 		return other, nil
 	}
 	go f.run() // ends by unref
-	if f.cfg.Compress {
-		s.janitor.rotated(f.path, f.cfg) // what a crash left uncompressed
-	}
 	return f, nil
 }
 
@@ -97,6 +101,7 @@ func (s *Set) ref(path string, fresh *file) *file {
 		}
 		f = fresh
 		s.reg.files[path] = f
+		s.reg.opened++
 	}
 	f.refs++
 	return f
@@ -160,11 +165,100 @@ func (f *file) open() error {
 		unix.Close(fd)
 		return fmt.Errorf("cannot use log file %s: it is not a file, a pipe or a terminal", f.path)
 	}
-	f.closeFile()
-	f.fd, f.regular = fd, kind == unix.S_IFREG
+	old := f.fd
+	f.fd, f.regular, f.dev, f.ino, f.id = fd, kind == unix.S_IFREG, 0, 0, 0
+	if f.regular {
+		f.dev, f.ino = st.Dev, st.Ino
+		f.id, _ = fileIDOf(fd, "", unix.AT_EMPTY_PATH) // without it followers can't come back to the file
+	}
 	f.size, f.lineStart, f.moved, f.copies = st.Size, true, false, false
 	f.limit = f.cfg.MaxSize
+	for _, st := range f.streams {
+		f.announce(st)
+	}
+	if old >= 0 {
+		unix.Close(old)
+	}
 	return nil
+}
+
+// announce tells whoever may empty pipes for us where the bytes of st go.
+func (f *file) announce(st *stream) {
+	if st.spool == nil && f.fd >= 0 && f.regular && !f.copies && (f.owned || !st.adopted) {
+		f.set.cfg.Opened(st.worker, st.kind, f.fd)
+	}
+}
+
+// enter has the goroutine know st. It waits for it where somebody is to be told which file that is.
+func (f *file) enter(st *stream) {
+	if st.spool != nil || st.adopted || f.path == "" {
+		f.post(func() { f.join(st) })
+		return
+	}
+	_ = f.call(func() error { f.join(st); return nil }) // where the disk hangs it is told later
+}
+
+// join has the file know st.
+func (f *file) join(st *stream) {
+	f.streams = append(f.streams, st)
+	if st.adopted {
+		return // an earlier process may still be at work
+	}
+	f.own()
+	f.announce(st)
+}
+
+// recall puts the last lines that an earlier process has seen of st into its ring, which was lost with it: those of
+// the file, as far as they are the worker's own and as it wrote them.
+func (f *file) recall(st *stream) {
+	from := st.before
+	st.before = Cursor{}
+	if from.Offset == 0 || st.spool != nil {
+		return
+	}
+	for _, other := range f.streams {
+		if other.label != st.label {
+			return
+		}
+	}
+	for _, file := range retainedFiles(f.path, nil) {
+		if file.id != from.File {
+			continue
+		}
+		begin := max(0, from.Offset-chunkSize)
+		if tail, err := file.block(begin, int(from.Offset-begin)); err == nil {
+			st.ring.prepend(lastLines(tail, RingLines))
+		}
+	}
+}
+
+// own says that no earlier process is at work on the file any more.
+func (f *file) own() {
+	if f.owned || f.path == "" {
+		return
+	}
+	f.owned = true
+	if f.prepare() {
+		f.lineStart = f.endsLine()
+		f.publish()
+	}
+	if f.cfg.Compress {
+		f.set.janitor.rotated(f.path, f.cfg) // what a crash left uncompressed
+	}
+}
+
+// begin starts to read st. With the first of them the file is this process's alone.
+func (f *file) begin(st *stream) {
+	if st.closed {
+		return
+	}
+	f.own()
+	f.settle()
+	if st.adopted {
+		st.before = Cursor{Path: f.path, File: f.id, Offset: f.size}
+		f.announce(st)
+	}
+	f.set.mux.arm(st)
 }
 
 func (f *file) closeFile() {

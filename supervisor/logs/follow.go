@@ -1,6 +1,7 @@
 package logs
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"strings"
@@ -24,6 +25,9 @@ type Line struct {
 	Text   string // as written, without its newline; see Printable
 	Cut    bool   // Text is the begin of a line longer than LineMax
 	Lost   int64  // lines lost before this one because the follower was slow
+	Cursor Cursor // just behind the line; of no file if its worker has none
+
+	seq uint64 // of the chunk that ended it
 }
 
 // Filter says which lines a follower gets.
@@ -33,12 +37,20 @@ type Filter struct {
 	Out, Err bool // neither: both
 }
 
+func (f Filter) stream(kind Stream) bool {
+	return kind == Stdout && f.Out || kind == Stderr && f.Err
+}
+
 // Follower gets lines as they leave the pipes. It holds no goroutine, and one that is not read costs at most
-// followBytes: it loses lines, which are counted, and delays nobody.
+// followBytes: it loses lines, which are counted, and delays nobody. Those of its sources (FollowFrom) it does not lose,
+// since they can be read again.
 type Follower struct {
-	hub    *hub
+	set    *Set
 	filter Filter
 	wake   chan struct{} // cap 1
+
+	sources map[string]*source // by path; nil: none
+	order   []*source
 
 	mu     sync.Mutex
 	lines  []Line
@@ -49,6 +61,7 @@ type Follower struct {
 
 // hub is the list of followers, copied on write: with none a line costs one atomic load.
 type hub struct {
+	seq  atomic.Uint64 // counts the chunks that were shown
 	mu   sync.Mutex
 	list atomic.Pointer[[]*Follower]
 	over bool
@@ -56,33 +69,36 @@ type hub struct {
 
 // Follow returns a follower of what matches filter, from now on, until its Close.
 func (s *Set) Follow(filter Filter) *Follower {
-	if !filter.Out && !filter.Err {
-		filter.Out, filter.Err = true, true
-	}
-	f := &Follower{hub: &s.hub, filter: filter, wake: make(chan struct{}, 1)}
-	s.hub.mu.Lock()
-	defer s.hub.mu.Unlock()
-	if s.hub.over {
-		f.closed = true
-		return f
-	}
-	list := append(s.hub.followers(nil), f)
-	s.hub.list.Store(&list)
+	f := s.newFollower(filter)
+	s.hub.add(f)
 	return f
 }
 
+func (s *Set) newFollower(filter Filter) *Follower {
+	if !filter.Out && !filter.Err {
+		filter.Out, filter.Err = true, true
+	}
+	return &Follower{set: s, filter: filter, wake: make(chan struct{}, 1)}
+}
+
 // Next returns the lines that wait, at least one; after Close, or that of the Set, io.EOF when none is left; else
-// the error of ctx.
+// the error of ctx. It is for one goroutine at a time.
 func (f *Follower) Next(ctx context.Context) ([]Line, error) {
 	for {
-		f.mu.Lock()
-		lines, closed := f.lines, f.closed
-		f.lines, f.bytes = nil, 0
-		f.mu.Unlock()
-		if len(lines) > 0 {
+		if lines := f.fromFiles(); len(lines) > 0 {
 			return lines, nil
 		}
-		if closed {
+		lines, behind, closed := f.take()
+		lines = f.fresh(lines)
+		for _, src := range behind { // what comes is behind these lines, and before what is queued from here on
+			src.goal, src.reading = f.set.placeOf(src.Path), true
+		}
+		switch {
+		case len(lines) > 0:
+			return lines, nil
+		case len(behind) > 0:
+			continue
+		case closed:
 			return nil, io.EOF
 		}
 		select {
@@ -93,12 +109,24 @@ func (f *Follower) Next(ctx context.Context) ([]Line, error) {
 	}
 }
 
+// take empties the queue.
+func (f *Follower) take() (lines []Line, behind []*source, closed bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lines = f.lines
+	f.lines, f.bytes = nil, 0
+	for _, src := range f.order {
+		if src.behind {
+			src.behind = false
+			behind = append(behind, src)
+		}
+	}
+	return lines, behind, f.closed
+}
+
 // Close ends the follower.
 func (f *Follower) Close() {
-	f.hub.mu.Lock()
-	list := f.hub.followers(f)
-	f.hub.list.Store(&list)
-	f.hub.mu.Unlock()
+	f.set.hub.remove(f)
 	f.end()
 }
 
@@ -117,28 +145,101 @@ func (f *Follower) poke() {
 }
 
 func (f *Follower) wants(st *stream) bool {
-	if st.kind == Stdout && !f.filter.Out || st.kind == Stderr && !f.filter.Err {
+	if !f.filter.stream(st.kind) {
 		return false
 	}
 	return f.filter.Match == nil || f.filter.Match(st.worker, st.label)
 }
 
-func (f *Follower) push(now time.Time, st *stream, line []byte, cut bool) {
+func (f *Follower) push(line Line) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.closed {
+	src := f.sources[line.Cursor.Path]
+	if f.closed || src != nil && src.behind {
 		return
 	}
-	if f.bytes+len(line)+lineCost > followBytes {
-		f.lost++
+	if f.bytes+len(line.Text)+lineCost > followBytes {
+		if src != nil {
+			src.behind = true
+		} else {
+			f.lost++
+		}
 		return
 	}
-	f.bytes += len(line) + lineCost
-	text := strings.TrimSuffix(string(line), "\r")
-	f.lines = append(f.lines, Line{Time: now, Worker: st.worker, Label: st.label, Stream: st.kind,
-		Text: text, Cut: cut, Lost: f.lost})
-	f.lost = 0
+	f.bytes += len(line.Text) + lineCost
+	line.Lost, f.lost = f.lost, 0
+	f.lines = append(f.lines, line)
 	f.poke()
+}
+
+// show gives what was written at begin of the file for st to followers.
+func (f *file) show(st *stream, chunk []byte, begin int64) {
+	p := &f.shown
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.file, p.size, p.seq = f.id, f.size, f.set.hub.seq.Add(1)
+	followers := f.set.hub.matching(st)
+	line := Line{Worker: st.worker, Label: st.label, Stream: st.kind, seq: p.seq}
+	if followers == nil {
+		if i := bytes.LastIndexByte(chunk, '\n') + 1; i > 0 {
+			st.shown.reset()
+			chunk = chunk[i:]
+		}
+	} else {
+		line.Time = time.Now()
+	}
+	end := begin
+	for {
+		text, rest, whole := bytes.Cut(chunk, []byte{'\n'})
+		if !whole {
+			st.shown.add(text)
+			return
+		}
+		end += int64(len(text)) + 1
+		text, line.Cut = st.shown.end(text)
+		line.Text = strings.TrimSuffix(string(text), "\r")
+		if f.id != 0 {
+			line.Cursor = Cursor{f.path, f.id, min(end, f.size)} // what could not be written is not there
+		}
+		for _, follower := range followers {
+			follower.push(line)
+		}
+		st.shown.reset()
+		chunk = rest
+	}
+}
+
+// publish says what is there already.
+func (f *file) publish() {
+	f.shown.mu.Lock()
+	defer f.shown.mu.Unlock()
+	f.shown.file, f.shown.size = f.id, f.size
+}
+
+// feed gives bytes that left the pipe of st, and are at begin of the file, to the ring and to followers.
+func (f *file) feed(st *stream, chunk []byte, begin int64) {
+	if len(chunk) > 0 {
+		st.ring.feed(st.kind, chunk)
+		f.show(st, chunk, begin)
+	}
+}
+
+func (h *hub) add(f *Follower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.over {
+		f.closed = true
+		return
+	}
+	list := append(h.followers(nil), f)
+	h.list.Store(&list)
+}
+
+func (h *hub) remove(f *Follower) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	list := h.followers(f)
+	h.list.Store(&list)
 }
 
 // followers is a copy of the list, without one.

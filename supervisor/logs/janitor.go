@@ -169,6 +169,11 @@ func (j *janitor) gzip(name string) (err error) {
 	if err != nil {
 		return err
 	}
+	id, err := idOf(name)
+	if err != nil {
+		return err
+	}
+	z.Extra = idExtra(id) // for the cursors of followers
 	for done := false; !done; {
 		if done, err = j.copyChunk(z, from); err != nil {
 			return err

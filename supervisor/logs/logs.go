@@ -5,6 +5,9 @@
 //   - A byte on its way to a file is never in user memory only. tee(2) is used to look at it, splice(2) moves
 //     it from the worker's pipe to the file, so a SIGKILL of this process at any instant loses and doubles
 //     nothing. What is in the pipe is not written, what is in the file is; the file's size is the offset.
+//   - Lines that get a time, or become JSON, go through a spool (see spool): bytes are in the pipe, in the spool or in
+//     the file, and what of the spool is on its way to the file is on record before it goes, so that a successor writes
+//     the same bytes at the same place.
 //   - A file has one writer, the goroutine of its file value, however many workers write to it. Moves end at
 //     the last newline, so lines of different workers do not mix; a line left open waits partialWait.
 //   - Memory is bounded by the limits below, whatever a worker writes. A disk that is full or slow, a follower
@@ -103,6 +106,12 @@ func (Copied) fact()  {}
 type Config struct {
 	// Facts is told what goes wrong, from any goroutine. It must not block and not call the Set. Nil: nobody is told.
 	Facts func(Fact)
+	// Opened is told the file that a stream's bytes go to as they are, whenever it is opened: before Open returns, by
+	// Start for an adopted worker, and after each rotation. A holder of descriptors that has it can empty the pipe into
+	// its end while no daemon runs. fd is valid until the next Opened of the stream, or Finish. It is not told of
+	// formatted streams, whose bytes go to their spool, nor of what is no regular file. It is called by any goroutine and
+	// must not block and not call the Set. Nil: nobody is told.
+	Opened func(worker uint64, stream Stream, fd int)
 	// MaxTotal overrides DefaultMaxTotal, in bytes; negative is no limit.
 	MaxTotal int64
 }
@@ -129,6 +138,7 @@ type registry struct {
 	files    map[string]*file
 	finished []uint64 // ended workers whose rings are kept, oldest first
 	bigPipes int
+	opened   int           // files that were opened so far
 	held     chan struct{} // closed while quiesced
 	isHeld   bool
 	closed   bool
@@ -139,6 +149,9 @@ type registry struct {
 func New(cfg Config) (*Set, error) {
 	if cfg.Facts == nil {
 		cfg.Facts = func(Fact) {}
+	}
+	if cfg.Opened == nil {
+		cfg.Opened = func(uint64, Stream, int) {}
 	}
 	if cfg.MaxTotal == 0 {
 		cfg.MaxTotal = DefaultMaxTotal

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -85,7 +86,7 @@ func write(spec []string) {
 		s, err := New(Config{})
 		cfg := FileConfig{Path: spec[3], MaxSize: int64(count), MaxFiles: 1 << 20}
 		if err == nil {
-			err = s.Adopt(Worker{ID: 1, Label: "a:0", Out: cfg}, 3, -1)
+			err = s.Adopt(Worker{ID: 1, Label: "a:0", Out: cfg}, Pipes{3, -1, -1, -1})
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -94,6 +95,19 @@ func write(spec []string) {
 		s.Start(1)
 		io.Copy(io.Discard, os.Stdin)
 		s.Close()
+	case "daemon": // the same with the streams that are handed to it, see crashed
+		playDaemon(spec[1], spec[2:])
+	case "count": // until stdin ends; then how many these were goes to a file
+		var ended atomic.Bool
+		go func() { // ends with stdin, and the process with it
+			io.Copy(io.Discard, os.Stdin)
+			ended.Store(true)
+		}()
+		i := 0
+		for ; !ended.Load(); i++ {
+			os.Stdout.Write(numbered(spec[1], i))
+		}
+		os.WriteFile(spec[3], []byte(strconv.Itoa(i)), 0o600)
 	case "hold":
 		fmt.Println("held")
 		io.Copy(io.Discard, os.Stdin)
@@ -158,11 +172,7 @@ func (f *facts) await(t *testing.T, what string, ok func(Fact) bool) {
 func newSet(t testing.TB) (*Set, *facts) {
 	t.Helper()
 	before := countFDs(t)
-	f := &facts{new: make(chan struct{}, 1)}
-	s, err := New(Config{Facts: f.tell})
-	if err != nil {
-		t.Fatal(err)
-	}
+	s, f := newLooseSet(t)
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -171,6 +181,18 @@ func newSet(t testing.TB) (*Set, *facts) {
 			t.Errorf("%d descriptors before, %d after", before, after)
 		}
 	})
+	return s, f
+}
+
+// newLooseSet is one whose descriptors are not counted, since it gets some of others.
+func newLooseSet(t testing.TB) (*Set, *facts) {
+	t.Helper()
+	f := &facts{new: make(chan struct{}, 1)}
+	s, err := New(Config{Facts: f.tell})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
 	return s, f
 }
 

@@ -6,29 +6,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
-
-// scratch is what a move needs: a pipe to tee into and memory to look at its bytes.
-type scratch struct {
-	r, w int
-	buf  []byte
-	bad  bool // something is left in the pipe that does not belong there
-}
-
-func newScratch() (*scratch, error) {
-	var p [2]int
-	if err := unix.Pipe2(p[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return nil, err
-	}
-	return &scratch{r: p[0], w: p[1], buf: make([]byte, chunkSize)}, nil
-}
-
-func (sc *scratch) close() {
-	if sc != nil {
-		unix.Close(sc.r)
-		unix.Close(sc.w)
-	}
-}
 
 // outcome is how a step ended.
 type outcome uint8
@@ -89,8 +69,8 @@ func (f *file) drain(st *stream) {
 	if st.closed || f.set.abandoned.Load() {
 		return
 	}
-	left, err := unix.IoctlGetInt(st.fd, unix.TIOCINQ) // FIONREAD
-	for err == nil && left > 0 {
+	f.settle()
+	for left := st.held(); left > 0; {
 		n, out := f.steps(st, left, true)
 		if n == 0 && out != stepMore {
 			return
@@ -99,25 +79,43 @@ func (f *file) drain(st *stream) {
 	}
 }
 
+// held is how many bytes of st are not in the file.
+func (st *stream) held() int {
+	n, err := unix.IoctlGetInt(st.fd, unix.TIOCINQ) // FIONREAD
+	if err != nil {
+		n = 0
+	}
+	if st.spool != nil {
+		n += st.spool.pending()
+	}
+	return n
+}
+
 // end drains and closes st. What a stuck destination did not take is lost, and counted.
 func (f *file) end(st *stream) {
 	if st.closed {
 		return
 	}
 	f.drain(st)
-	st.closed = true
 	if !f.set.abandoned.Load() {
-		if left, err := unix.IoctlGetInt(st.fd, unix.TIOCINQ); err == nil && left > 0 && !f.regular && f.path != "" {
+		if left := st.held(); left > 0 && !f.regular && f.path != "" {
 			f.lost.Bytes += int64(left)
 		}
 		f.report(true)
 		st.ring.endLine(st.kind)
 	}
-	if i := slices.Index(f.naps, st); i >= 0 {
-		f.naps = slices.Delete(f.naps, i, i+1)
+	f.leave(st)
+}
+
+// leave closes st as it is.
+func (f *file) leave(st *stream) {
+	st.closed = true
+	without := func(list []*stream) []*stream {
+		return slices.DeleteFunc(list, func(other *stream) bool { return other == st })
 	}
+	f.naps, f.streams = without(f.naps), without(f.streams)
 	f.set.mux.remove(st)
-	unix.Close(st.fd)
+	st.close()
 }
 
 // steps moves at most about limit bytes; force moves an open line too.
@@ -151,9 +149,12 @@ func (f *file) steps(st *stream, limit int, force bool) (moved int, out outcome)
 
 // step looks at the next chunk and moves it up to its last newline.
 func (f *file) step(st *stream, sc *scratch, force bool) (int, outcome) {
+	if st.spool != nil {
+		return f.spoolStep(st, sc, force)
+	}
 	if f.path == "" {
 		n, out := sc.read(st.fd)
-		f.set.feed(st, sc.buf[:n])
+		f.feed(st, sc.buf[:n], 0)
 		return n, out
 	}
 	n, out := sc.look(st.fd)
@@ -168,8 +169,8 @@ func (f *file) step(st *stream, sc *scratch, force bool) (int, outcome) {
 	if m == 0 {
 		return 0, stepPartial
 	}
-	m = f.write(st, buf, m)
-	f.set.feed(st, buf[:m])
+	m, begin := f.write(st, buf, m)
+	f.feed(st, buf[:m], begin)
 	switch {
 	case m == 0:
 		return 0, stepStuck
@@ -179,60 +180,18 @@ func (f *file) step(st *stream, sc *scratch, force bool) (int, outcome) {
 	return m, stepMore
 }
 
-// look copies the next chunk of the pipe fd into buf and leaves it in the pipe.
-func (sc *scratch) look(fd int) (int, outcome) {
-	n, err := int64(0), error(unix.EINTR)
-	for err == unix.EINTR {
-		n, err = unix.Tee(fd, sc.w, chunkSize, unix.SPLICE_F_NONBLOCK)
-	}
-	switch {
-	case err == unix.EAGAIN:
-		return 0, stepEmpty
-	case err != nil:
-		return 0, stepStuck
-	case n == 0:
-		return 0, stepEOF
-	}
-	for got := 0; got < int(n); { // it must be empty before the next tee
-		m, err := unix.Read(sc.r, sc.buf[got:n])
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil || m == 0 {
-			sc.bad = true
-			return 0, stepStuck
-		}
-		got += m
-	}
-	return int(n), stepMore
-}
-
-// read takes the next chunk out of the pipe fd.
-func (sc *scratch) read(fd int) (int, outcome) {
-	for {
-		n, err := unix.Read(fd, sc.buf)
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN:
-			return 0, stepEmpty
-		case err != nil:
-			return 0, stepStuck
-		case n == 0:
-			return 0, stepEOF
-		default:
-			return n, stepMore
-		}
-	}
-}
-
 // write takes up to m bytes, of which buf is a copy, out of the pipe of st and puts them at the end of the file,
-// or drops them if that fails. It returns how many left the pipe; 0 means not now.
-func (f *file) write(st *stream, buf []byte, m int) int {
+// or drops them if that fails. It returns how many left the pipe, 0 means not now, and where they are in the file.
+func (f *file) write(st *stream, buf []byte, m int) (done int, begin int64) {
 	if !f.prepare() {
-		return f.drop(st, buf[:m], 0, m)
+		return f.drop(st, buf[:m], 0, m), f.size
 	}
 	m = f.fit(buf, m)
-	begin, done := f.size, 0
+	begin = f.size
+	if len(f.streams) > 1 {
+		st.mark(true)
+		defer st.mark(false)
+	}
 	for done < m {
 		n, err := f.move(st.fd, buf[done:m])
 		if n > 0 {
@@ -252,13 +211,29 @@ func (f *file) write(st *stream, buf []byte, m int) int {
 			}
 			f.size = begin + int64(keep)
 		}
-		return done + f.drop(st, buf[:m], keep, m-done)
+		return done + f.drop(st, buf[:m], keep, m-done), begin
 	}
 	if done > 0 {
 		f.lineStart = buf[done-1] == '\n'
 		f.recovered()
 	}
-	return done
+	return done, begin
+}
+
+// mark notes on the pipe that some of its bytes are on their way to a file that others write too. A SIGKILL can end
+// splice(2) in the middle of a line; then the rest of it, in the marked pipe, has to follow first. The note is the
+// number of the signal for O_ASYNC, which is off: it lives as long as anybody has the pipe, and means nothing else.
+func (st *stream) mark(on bool) {
+	sig := 0
+	if on {
+		sig = int(unix.SIGURG)
+	}
+	_, _ = unix.FcntlInt(uintptr(st.fd), unix.F_SETSIG, sig) // can't fail: a valid signal
+}
+
+func (st *stream) marked() bool {
+	sig, err := unix.FcntlInt(uintptr(st.fd), unix.F_GETSIG, 0)
+	return err == nil && sig == int(unix.SIGURG)
 }
 
 // move puts bytes of the pipe at the end of the file.
@@ -286,6 +261,7 @@ func (f *file) move(pipe int, buf []byte) (int, error) {
 		case err == nil && n == 0:
 			return 0, unix.EAGAIN
 		default:
+			fault.Point("logs.moved")
 			return int(n), err
 		}
 	}

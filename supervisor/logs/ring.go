@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"slices"
 	"sync"
-	"time"
 )
 
 // ring keeps the last lines of a worker and puts its lines together. A leaf buffer: files of both streams feed it.
@@ -31,25 +30,29 @@ func (o *openLine) add(part []byte) {
 	o.text = append(o.text, part...)
 }
 
-// feed takes the bytes that left a pipe. Each whole line goes to the ring and to followers.
-func (s *Set) feed(st *stream, chunk []byte) {
+// end is the whole line, of which last is the end, and whether it is cut to LineMax. It is valid until reset.
+func (o *openLine) end(last []byte) (line []byte, cut bool) {
+	if len(o.text) > 0 {
+		o.add(last)
+		last = o.text
+	}
+	cut = o.cut || len(last) > LineMax
+	return last[:min(len(last), LineMax)], cut
+}
+
+func (o *openLine) reset() { o.text, o.cut = o.text[:0], false }
+
+// feed takes the bytes that left a pipe: each whole line goes to the ring.
+func (r *ring) feed(kind Stream, chunk []byte) {
 	if len(chunk) == 0 {
 		return
 	}
-	followers := s.hub.matching(st)
-	var now time.Time
-	if followers != nil {
-		now = time.Now()
-	}
-	r := st.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := &r.open[st.kind]
-	if followers == nil {
-		if i := tailStart(chunk, RingLines); i > 0 { // nobody looks at the lines before
-			o.text, o.cut = o.text[:0], false
-			chunk = chunk[i:]
-		}
+	o := &r.open[kind]
+	if i := tailStart(chunk, RingLines); i > 0 { // nobody looks at the lines before
+		o.reset()
+		chunk = chunk[i:]
 	}
 	for {
 		line, rest, whole := bytes.Cut(chunk, []byte{'\n'})
@@ -57,17 +60,9 @@ func (s *Set) feed(st *stream, chunk []byte) {
 			o.add(line)
 			return
 		}
-		if len(o.text) > 0 {
-			o.add(line)
-			line = o.text
-		}
-		cut := o.cut || len(line) > LineMax
-		line = line[:min(len(line), LineMax)]
+		line, _ = o.end(line)
 		r.push(line)
-		for _, f := range followers {
-			f.push(now, st, line, cut)
-		}
-		o.text, o.cut = o.text[:0], false
+		o.reset()
 		chunk = rest
 	}
 }
@@ -103,6 +98,19 @@ func (r *ring) endLine(kind Stream) {
 		r.push(o.text)
 	}
 	r.open[kind] = openLine{}
+}
+
+// prepend adds lines from before the first, as far as there is room.
+func (r *ring) prepend(lines []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	room := max(RingLines-len(r.lines), 0) // it is full, or next is 0
+	lines = lines[max(len(lines)-room, 0):]
+	older := make([][]byte, 0, len(lines)+len(r.lines))
+	for _, line := range lines {
+		older = append(older, []byte(line[:min(len(line), RingLineMax)]))
+	}
+	r.lines = append(older, r.lines...)
 }
 
 func (r *ring) last(n int) []string {

@@ -15,12 +15,13 @@ func FuzzFeed(f *testing.F) {
 	f.Add(strings.Repeat("x", LineMax+10)+"\n", uint8(255))
 	f.Fuzz(func(t *testing.T, text string, size uint8) {
 		s := &Set{}
+		to := &file{set: s}
 		followed := &stream{worker: 1, ring: newRing()}
 		alone := &stream{worker: 2, ring: newRing()}
 		follower := s.Follow(Filter{Match: func(worker uint64, _ string) bool { return worker == 1 }})
 		for chunk := range slices.Chunk([]byte(text), int(size)+1) {
-			s.feed(followed, chunk)
-			s.feed(alone, chunk)
+			to.feed(followed, chunk, 0)
+			to.feed(alone, chunk, 0)
 		}
 		whole := strings.Split(text, "\n")
 		open := whole[len(whole)-1]
@@ -49,16 +50,16 @@ func FuzzFeed(f *testing.F) {
 }
 
 func TestLastLinesOfBothStreamsKeepTheirOrder(t *testing.T) {
-	s, r := &Set{}, newRing()
+	to, r := &file{set: &Set{}}, newRing()
 	out, errs := &stream{kind: Stdout, ring: r}, &stream{kind: Stderr, ring: r}
-	s.feed(out, []byte("one\nopen"))
-	s.feed(errs, []byte("two\n"))
-	s.feed(out, []byte("ed\n"))
+	to.feed(out, []byte("one\nopen"), 0)
+	to.feed(errs, []byte("two\n"), 0)
+	to.feed(out, []byte("ed\n"), 0)
 	if got, want := r.last(10), []string{"one", "two", "opened"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}
 	for i := range 3 * RingLines {
-		s.feed(errs, fmt.Appendf(nil, "%d\n", i))
+		to.feed(errs, fmt.Appendf(nil, "%d\n", i), 0)
 	}
 	if got, want := r.last(2), []string{"148", "149"}; !slices.Equal(got, want) {
 		t.Errorf("%q", got)

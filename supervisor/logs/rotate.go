@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/fault"
 )
 
 // A rotated file is called NAME.STAMP, with .gz behind it once it is compressed. The stamp is the UTC time of
@@ -69,7 +71,7 @@ func (f *file) stat() (unix.Stat_t, bool) {
 // fit returns how many of the m first bytes of buf go into the file now, at least one; it rotates the file if they do
 // not fit. A line is never cut by a rotation unless it has no end within openLineSlack.
 func (f *file) fit(buf []byte, m int) int {
-	if !f.regular || f.limit <= 0 {
+	if !f.rotates() {
 		return m
 	}
 	for range 2 {
@@ -82,8 +84,7 @@ func (f *file) fit(buf []byte, m int) int {
 				return i + 1
 			}
 		}
-		full := f.size > 0 && (f.lineStart || f.size >= f.limit+openLineSlack)
-		if !full || !f.rotate() {
+		if !f.full() || !f.rotate() {
 			break
 		}
 	}
@@ -91,6 +92,14 @@ func (f *file) fit(buf []byte, m int) int {
 		return i + 1 // a line longer than the limit, or the end of the open one
 	}
 	return m
+}
+
+// rotates says whether the file is ever rotated.
+func (f *file) rotates() bool { return f.regular && f.limit > 0 }
+
+// full says that what does not fit goes into a new file.
+func (f *file) full() bool {
+	return f.size > 0 && (f.lineStart || f.size >= f.limit+openLineSlack)
 }
 
 // rotate renames the file and opens its successor. If it can't, the file in use goes on, and the next attempt
@@ -105,12 +114,14 @@ func (f *file) rotate() bool {
 		f.set.cfg.Facts(Failed{Path: f.path, Err: fmt.Errorf("cannot rotate log file %s: %w", f.path, err)})
 		return false
 	}
+	fault.Point("rotate.renamed")
 	f.set.janitor.rotated(f.path, f.cfg)
 	if err := f.open(); err != nil {
 		f.moved, f.opened = true, time.Now()
 		f.fail(err)
 		return false
 	}
+	fault.Point("rotate.opened")
 	return true
 }
 

@@ -59,6 +59,9 @@ type Spec struct {
 	MergeLogs bool   `key:"merge_logs" json:"merge_logs"`
 	Log       Log    `key:"log" json:"log"`
 
+	LogDateFormat string  `key:"log_date_format" json:"log_date_format,omitempty"` // tokens of package stamp, "" for no time
+	LogType       LogType `key:"log_type" json:"log_type,omitempty"`
+
 	User   string  `key:"user" json:"user,omitempty"`
 	Group  string  `key:"group" json:"group,omitempty"`
 	Umask  *int    `key:"umask" json:"umask,omitempty"`
@@ -159,6 +162,14 @@ type Log struct {
 	MaxFiles int   `json:"max_files"`
 	Compress bool  `json:"compress"`
 }
+
+// LogType is how lines are written to the log files.
+type LogType string
+
+const (
+	LogRaw  LogType = "" // as the worker wrote them
+	LogJSON LogType = "json"
+)
 
 // Limit is one resource limit of setrlimit(2); math.MaxUint64 is unlimited.
 type Limit struct {

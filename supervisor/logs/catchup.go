@@ -1,0 +1,211 @@
+package logs
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// A follower reads so many bytes of a file, and takes so many lines of it, at once.
+const (
+	catchUpBlock = 256 << 10
+	catchUpLines = 4096
+)
+
+// place is how far the lines of a file have been shown to followers.
+type place struct {
+	file FileID
+	size int64  // the bytes before it were shown, or were there before this process
+	seq  uint64 // of the last chunk that was
+}
+
+// shownPlace is a leaf buffer with the place of a file.
+type shownPlace struct {
+	mu sync.Mutex
+	place
+}
+
+// Source is a log file that a follower can read what it did not get from: the lines of before it, and those that were
+// too many to wait for it in memory.
+type Source struct {
+	Path   string
+	Label  string // for its lines
+	Stream Stream
+}
+
+// source is a Source on its way. But for behind, it belongs to whoever calls Next.
+type source struct {
+	Source
+	behind bool // under Follower.mu: lines were not queued since they did not fit, so the file has to be read
+
+	at      Cursor            // the lines before it were delivered
+	seq     uint64            // the lines in memory up to this one are among them
+	inLine  bool              // at is in the middle of a line whose beginning was delivered
+	known   map[string]FileID // of compressed files
+	reading bool
+	goal    place // how far to read
+}
+
+// FollowFrom returns a follower as Follow does, which gets of each source first the lines behind its cursor, and no
+// line of it twice. A source without a cursor is followed from now on. Lines are lost only with files that are removed or
+// flushed before they are read. Cursors in what is no source are of no account.
+func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Follower {
+	f := s.newFollower(filter)
+	f.sources = make(map[string]*source)
+	for _, from := range sources {
+		from.Path = canonical(from.Path)
+		if from.Path == "" || !f.filter.stream(from.Stream) || f.sources[from.Path] != nil {
+			continue
+		}
+		f.sources[from.Path] = &source{Source: from, known: make(map[string]FileID)}
+		f.order = append(f.order, f.sources[from.Path])
+	}
+	s.hub.add(f) // from here on its lines are queued; what was shown before is before the places that follow
+	for _, src := range f.order {
+		if at, ok := cursors.Of(src.Path); ok {
+			src.at, src.reading = at, true
+			continue
+		}
+		p := s.placeOf(src.Path)
+		src.at, src.seq = Cursor{src.Path, p.file, p.size}, p.seq
+	}
+	for _, src := range f.order {
+		if src.reading {
+			src.goal = s.placeOf(src.Path)
+		}
+	}
+	return f
+}
+
+// placeOf is how far the file at path is shown. One that is not open is shown as it is.
+func (s *Set) placeOf(path string) place {
+	for {
+		s.reg.mu.Lock()
+		f, opened := s.reg.files[path], s.reg.opened
+		seq := s.hub.seq.Load()
+		s.reg.mu.Unlock()
+		if f != nil {
+			f.shown.mu.Lock()
+			defer f.shown.mu.Unlock()
+			return f.shown.place
+		}
+		p := place{seq: seq}
+		if st, err := os.Stat(path); err == nil {
+			if id, err := idOf(path); err == nil {
+				p.file, p.size = id, st.Size()
+			}
+		}
+		s.reg.mu.Lock()
+		unchanged := s.reg.opened == opened
+		s.reg.mu.Unlock()
+		if unchanged {
+			return p
+		}
+	}
+}
+
+// fromFiles are lines of the sources that have to be read; none if there is nothing to read.
+func (f *Follower) fromFiles() []Line {
+	for _, src := range f.order {
+		for src.reading {
+			if lines := src.read(f.set); len(lines) > 0 {
+				return lines
+			}
+		}
+	}
+	return nil
+}
+
+// read returns the next lines on the way to the goal. Without any it has gone on to the next file, or is there.
+func (src *source) read(s *Set) []Line {
+	files, to := src.files(s)
+	if to < 0 {
+		src.arrive()
+		return nil
+	}
+	i := slices.IndexFunc(files, func(r retained) bool { return r.id == src.at.File })
+	if i < 0 { // what the cursor was in is gone, so all that is left is newer
+		i, src.at.Offset, src.inLine = 0, 0, false
+	}
+	src.at.File = files[i].id
+	size := catchUpBlock
+	if i >= to {
+		size = int(max(0, min(int64(size), src.goal.size-src.at.Offset)))
+	}
+	block, err := files[i].block(src.at.Offset, size)
+	switch {
+	case errors.Is(err, io.EOF) && src.at.Offset > 0: // truncated
+		src.at.Offset, src.inLine = 0, false
+		return nil
+	case errors.Is(err, fs.ErrNotExist): // compressed or removed this moment: look again
+		return nil
+	}
+	ended := err != nil || len(block) < size || size < catchUpBlock
+	lines := src.cut(block, ended && i < to)
+	switch {
+	case len(lines) > 0 || !ended:
+		return lines
+	case i < to:
+		src.at.File, src.at.Offset, src.inLine = files[i+1].id, 0, false
+	default:
+		src.arrive()
+	}
+	return nil
+}
+
+// files are those that are kept, and which of them the goal is in; negative if it was removed, and others after it.
+func (src *source) files(s *Set) ([]retained, int) {
+	for range 3 { // a goal of now is in a file of now, unless that is removed this moment
+		files := retainedFiles(src.Path, src.known)
+		if to := slices.IndexFunc(files, func(r retained) bool { return r.id == src.goal.file }); to >= 0 {
+			return files, to
+		}
+		src.goal = s.placeOf(src.Path)
+	}
+	return nil, -1
+}
+
+// arrive ends the reading.
+func (src *source) arrive() { src.reading, src.seq = false, max(src.seq, src.goal.seq) }
+
+// cut takes the whole lines of a block. The end of a file is the end of a line.
+func (src *source) cut(block []byte, isEnd bool) (lines []Line) {
+	for len(block) > 0 && len(lines) < catchUpLines {
+		text, rest, whole := bytes.Cut(block, []byte{'\n'})
+		if !whole && !isEnd && len(block) < catchUpBlock {
+			break // its end comes with the next block, or through memory
+		}
+		src.at.Offset += int64(len(block) - len(rest))
+		if !src.inLine {
+			cut := len(text) > LineMax || !whole && !isEnd
+			lines = append(lines, Line{Label: src.Label, Stream: src.Stream, Cursor: src.at, Cut: cut,
+				Text: strings.TrimSuffix(string(text[:min(len(text), LineMax)]), "\r")})
+		}
+		src.inLine = !whole && !isEnd
+		block = rest
+	}
+	return lines
+}
+
+// fresh takes out of lines those that were read from a file already, and says how far the others go.
+func (f *Follower) fresh(lines []Line) []Line {
+	if len(f.order) == 0 {
+		return lines
+	}
+	return slices.DeleteFunc(lines, func(line Line) bool {
+		src := f.sources[line.Cursor.Path]
+		if src == nil {
+			return false
+		}
+		if line.seq <= src.seq {
+			return true
+		}
+		src.at = line.Cursor
+		return false
+	})
+}

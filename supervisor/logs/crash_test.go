@@ -1,0 +1,200 @@
+package logs
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// crashed is a daemon that dies again and again while its workers write at full speed. The test holds the pipes and
+// spools, as the keeper would.
+type crashed struct {
+	t       *testing.T
+	mode    string // a name of formats, or mixed: every worker another
+	path    string
+	size    int
+	handed  []*os.File // pipe and spool of each worker in turn
+	workers []*process
+	counts  []string
+}
+
+// formatOfWorker is the format of the i-th worker.
+func formatOfWorker(mode string, i int) Format {
+	if mode == "mixed" {
+		return []Format{{}, formats["text"]}[i%2]
+	}
+	return formats[mode]
+}
+
+func newCrashed(t *testing.T, mode string, workers int, size int) *crashed {
+	c := &crashed{t: t, mode: mode, path: filepath.Join(t.TempDir(), "out.log"), size: size}
+	if err := os.WriteFile(c.path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := range workers {
+		r, end, _, err := newPipe(true, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var spool *os.File
+		if formatOfWorker(mode, i) != (Format{}) {
+			sp, err := newSpool()
+			if err != nil {
+				t.Fatal(err)
+			}
+			sp.unmap()
+			spool = os.NewFile(uintptr(sp.fd), "spool")
+			t.Cleanup(func() { spool.Close() })
+		}
+		pipe := os.NewFile(uintptr(r), "pipe")
+		t.Cleanup(func() { pipe.Close() })
+		c.handed = append(c.handed, pipe, spool)
+		errs, err := unix.Dup(2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := filepath.Join(t.TempDir(), "count")
+		c.counts = append(c.counts, count)
+		c.workers = append(c.workers, startWriter(t, end, errs, fmt.Sprintf("count w%d 0 %s", i, count)))
+	}
+	return c
+}
+
+// daemon starts one that adopts everything; env is added to its environment.
+func (c *crashed) daemon(env ...string) *process {
+	c.t.Helper()
+	cmd := exec.Command(os.Args[0])
+	spec := fmt.Sprintf("daemon %s %s %d", c.mode, c.path, c.size)
+	for _, f := range c.handed {
+		if f == nil {
+			spec += " -1"
+			continue
+		}
+		spec += " " + strconv.Itoa(3+len(cmd.ExtraFiles))
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	cmd.Env = append(append(os.Environ(), writerEnv+"="+spec, "GORACE=atexit_sleep_ms=0"), env...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	p := &process{c.t, cmd, stdin}
+	c.t.Cleanup(p.kill)
+	return p
+}
+
+// check ends the workers and wants each line of each of them once and whole.
+func (c *crashed) check() {
+	c.t.Helper()
+	last := c.daemon()
+	total := 0
+	for _, w := range c.workers {
+		w.stdin.Close()
+		w.wait()
+	}
+	last.stdin.Close() // it drains
+	if err := last.cmd.Wait(); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, file := range rotatedFiles(c.path) {
+		if data, err := os.ReadFile(file); err != nil || !bytes.HasSuffix(data, []byte{'\n'}) {
+			c.t.Errorf("%s does not end with a line: %v", file, err)
+		}
+	}
+	next := map[string]int{}
+	for line := range bytes.Lines(readSet(c.t, c.path)) {
+		raw := line
+		switch {
+		case line[0] == '{':
+			raw = unformat(c.t, line, formats["json"])
+		case line[0] != 'w':
+			raw = unformat(c.t, line, formats["text"])
+		}
+		var id string
+		var n int
+		fmt.Sscan(string(raw), &id, &n)
+		if want := numbered(id, next[id]); string(raw) != string(want) {
+			c.t.Fatalf("%q is not line %d of %s", line, next[id], id)
+		}
+		next[id]++
+	}
+	for i, count := range c.counts {
+		data, err := os.ReadFile(count)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if got := next[fmt.Sprintf("w%d", i)]; strconv.Itoa(got) != string(data) {
+			c.t.Errorf("%d lines of worker %d, it wrote %s", got, i, data)
+		}
+		total += next[fmt.Sprintf("w%d", i)]
+	}
+	c.t.Logf("%d lines in %d files", total, len(rotatedFiles(c.path))+1)
+}
+
+// playDaemon is the daemon's process.
+func playDaemon(mode string, spec []string) {
+	s, err := New(Config{})
+	if err != nil {
+		panic(err)
+	}
+	size, _ := strconv.ParseInt(spec[1], 10, 64)
+	fds := spec[2:]
+	for i := 0; i < len(fds); i += 2 {
+		cfg := FileConfig{Path: spec[0], MaxSize: size, MaxFiles: 1 << 20, Format: formatOfWorker(mode, i/2)}
+		pipe, _ := strconv.Atoi(fds[i])
+		spool, _ := strconv.Atoi(fds[i+1])
+		w := Worker{ID: uint64(i), Label: "a:" + fds[i], App: "a", Slot: i / 2, Out: cfg}
+		if err := s.Adopt(w, Pipes{pipe, -1, spool, -1}); err != nil {
+			panic(err)
+		}
+	}
+	for i := 0; i < len(fds); i += 2 {
+		s.Start(uint64(i))
+	}
+	io.Copy(io.Discard, os.Stdin)
+	if err := s.Close(); err != nil {
+		panic(err)
+	}
+}
+
+// The daemon is killed at any instant, again and again: every line once, in every format, with rotation, with one
+// worker and with several that share the file.
+func TestSIGKILLAtRandom(t *testing.T) {
+	kills := 40
+	if testing.Short() {
+		kills = 10
+	}
+	for _, mode := range []string{"raw", "text", "json", "mixed"} {
+		for _, workers := range []int{1, 2} {
+			if mode == "mixed" && workers == 1 {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s-%d", mode, workers), func(t *testing.T) {
+				t.Parallel()
+				c := newCrashed(t, mode, workers, 1<<20)
+				for range kills {
+					watch := watchFile(t, filepath.Dir(c.path))
+					daemon := c.daemon()
+					watch.wait(t, "") // for its first write
+					<-time.After(rand.N(3 * time.Millisecond))
+					daemon.kill()
+					watch.Close()
+				}
+				c.check()
+			})
+		}
+	}
+}

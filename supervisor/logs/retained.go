@@ -1,0 +1,135 @@
+package logs
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// FileID tells one file from another, in its folder: the inode with the time of birth, since inodes are used again.
+type FileID uint64
+
+// retained is one of the files that are kept of a log: a rotated one, or the one that is written.
+type retained struct {
+	name string
+	id   FileID // which it had while it was written
+}
+
+// retainedFiles are those of path, oldest first. It looks until nothing was rotated meanwhile, so none is missing.
+// Who asks often has known remember the ids of compressed files, which cost more than a look; nil forgets them.
+func retainedFiles(path string, known map[string]FileID) []retained {
+	for {
+		old := rotatedFiles(path)
+		files := make([]retained, 0, len(old)+1)
+		for _, name := range append(slices.Clone(old), path) {
+			id, err := known[name], error(nil)
+			if id == 0 {
+				id, err = idOf(name)
+			}
+			if err == nil && known != nil && strings.HasSuffix(name, gzSuffix) {
+				known[name] = id
+			}
+			if n := len(files); err != nil || n > 0 && files[n-1].id == id { // it was compressed, and will be removed
+				continue
+			}
+			files = append(files, retained{name, id})
+		}
+		if now := rotatedFiles(path); slices.Equal(now, old) {
+			return files
+		}
+	}
+}
+
+// idOf is the file's, or that which it had before it was compressed: that is in its header.
+func idOf(name string) (FileID, error) {
+	if !strings.HasSuffix(name, gzSuffix) {
+		return fileIDOf(unix.AT_FDCWD, name, 0)
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	z, err := gzip.NewReader(file)
+	if err != nil {
+		return 0, err
+	}
+	if id := extraID(z.Extra); id != 0 {
+		return id, nil
+	}
+	return fileIDOf(unix.AT_FDCWD, name, 0) // another program compressed it
+}
+
+func fileIDOf(dir int, name string, flags int) (FileID, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(dir, name, flags, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return 0, &fs.PathError{Op: "statx", Path: name, Err: err}
+	}
+	born := uint64(st.Btime.Sec)*1e9 + uint64(st.Btime.Nsec) // 0 where the filesystem does not know it
+	return FileID(max(1, st.Ino*0x9e3779b97f4a7c15^born)), nil
+}
+
+// idExtra is the subfield of a gzip header (RFC 1952, 2.3.1.1) that holds an id.
+func idExtra(id FileID) []byte {
+	return binary.LittleEndian.AppendUint64([]byte{'S', 'V', 8, 0}, uint64(id))
+}
+
+func extraID(extra []byte) FileID {
+	if len(extra) != 12 || !bytes.HasPrefix(extra, []byte{'S', 'V', 8, 0}) {
+		return 0
+	}
+	return FileID(binary.LittleEndian.Uint64(extra[4:]))
+}
+
+// block reads up to size bytes at offset of what was written to a file. Less than that is its end; io.EOF that it is
+// shorter than offset, which is what a truncation leaves; fs.ErrNotExist that the name is no more that file's.
+func (r retained) block(offset int64, size int) ([]byte, error) {
+	file, err := os.OpenFile(r.name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	b := make([]byte, size)
+	var n int
+	if strings.HasSuffix(r.name, gzSuffix) {
+		z, err := gzip.NewReader(bufio.NewReaderSize(file, chunkSize))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := io.CopyN(io.Discard, z, offset); err != nil {
+			return nil, err
+		}
+		n, err = io.ReadFull(z, b)
+		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
+			return nil, err
+		}
+		return b[:n], nil
+	}
+	if id, err := fileIDOf(int(file.Fd()), "", unix.AT_EMPTY_PATH); err != nil || id != r.id {
+		return nil, errors.Join(fs.ErrNotExist, err) // the name is another file's since: it was rotated
+	}
+	st, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fs.ErrInvalid
+	}
+	if st.Size() < offset {
+		return nil, io.EOF
+	}
+	n, err = file.ReadAt(b, offset)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return b[:n], err
+}
