@@ -213,7 +213,7 @@ func TestDoStreamsEventsThenResult(t *testing.T) {
 		b.publish(state.Event{Kind: state.EventWorker, App: "web", What: state.WhatReady})
 		return state.Result{Touched: req.Names}
 	}
-	_, c, _ := serve(t, b)
+	s, c, _ := serve(t, b)
 	var got []string
 	res, err := c.Do(guarded(t), state.Request{Verb: state.VerbReload, Names: []string{"web"}},
 		func(e state.Event) { got = append(got, e.App+" "+e.What) })
@@ -222,6 +222,9 @@ func TestDoStreamsEventsThenResult(t *testing.T) {
 	}
 	if len(got) != 2 || got[0] != "web spawned" || got[1] != "web ready" {
 		t.Errorf("events = %q", got)
+	}
+	if err := s.Close(guarded(t)); err != nil { // the handler has returned
+		t.Error(err)
 	}
 	if n := b.subscribers(); n != 0 {
 		t.Errorf("%d subscriptions left", n)

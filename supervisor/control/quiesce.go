@@ -20,10 +20,10 @@ func newCuts() cuts { return cuts{make(chan struct{}), make(chan struct{})} }
 
 // Quiesce makes the server touch nothing, for a successor that gets the socket:
 // it stops accepting, breaks off every stream and every answer that waits for
-// work (their clients connect again, see Client.Do; the work itself is the
-// Backend's, which should begin nothing new by now), and waits until the requests that are answered at once have been, or
-// ctx ends. It returns how many have not. The answer to an upgrade is not broken off:
-// it tells how this very handover went.
+// work (their clients connect again, see Client.Do), and waits until the requests that
+// are answered at once have been, or ctx ends. It returns how many have not. The answer
+// to an upgrade is not broken off: it tells how this very handover went. The work is
+// the Backend's; Quiesce does not stop it.
 //
 // Nothing is closed: who connects waits in the accept queue for Resume or for
 // another process that holds the socket. A request that was on its way is refused

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"supervisor/supervisor/fault"
 	"supervisor/supervisor/state"
 )
 
@@ -64,6 +65,7 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
+	fault.Point("control.read")
 	var events <-chan state.Event // nil blocks for ever: no events
 	touches := func(state.Event) bool { return false }
 	if r.URL.Query().Get("quiet") == "" {
@@ -79,6 +81,7 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 	}
 	defer s.end()
 	st := s.newStream(w)
+	fault.Point("control.heard")
 	done := make(chan state.Result, 1)
 	go func() { // ends with the work, or with the client if the backend lets go then
 		done <- s.backend.Do(r.Context(), req)
@@ -92,6 +95,7 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		case res := <-done:
+			fault.Point("control.done")
 			flushEvents(st, events, touches)
 			st.send(doLine{Result: &res})
 			return
