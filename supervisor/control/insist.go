@@ -64,6 +64,9 @@ func (c *Client) insist(ctx context.Context, a attempt, try func(*attempt) error
 		var mute silence
 		switch {
 		case errors.As(err, &broke):
+			if a.last {
+				return err
+			}
 			a.resumed = true
 		case errors.As(err, new(againError)):
 		case broke != nil && (errors.Is(err, ErrNoDaemon) || errors.As(err, &mute)):
@@ -77,7 +80,7 @@ func (c *Client) insist(ctx context.Context, a attempt, try func(*attempt) error
 		default:
 			return err
 		}
-		if a.breaks++; a.last || a.breaks > maxBreaks {
+		if a.breaks++; a.breaks > maxBreaks {
 			return err
 		}
 	}
