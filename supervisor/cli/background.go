@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -76,8 +76,19 @@ func lockFolder(dir string) (unlock func(), err error) {
 	return func() { unix.Close(fd) }, nil
 }
 
-// spawnDaemon runs this program again as `supervisor daemon` in a session of
-// its own, and waits for its line.
+// keeperArgs are the arguments of the keeper in the background, and after -- of the
+// daemon that it starts. The keeper passes the ready pipe on and keeps no copy.
+func keeperArgs(home string, readyFD int) []string {
+	fd := strconv.Itoa(readyFD)
+	return append([]string{"supervisor-keeper", home, "--ready-fd", fd, "--"}, daemonArgs(readyFD)...)
+}
+
+func daemonArgs(readyFD int) []string {
+	return []string{"supervisor", "daemon", "--ready-fd", strconv.Itoa(readyFD)}
+}
+
+// spawnDaemon runs this program again as a keeper with a daemon below it, in a session
+// of their own, and waits for the daemon's line.
 func (s *session) spawnDaemon(ctx context.Context, home string) error {
 	logPath := filepath.Join(home, daemonLogName)
 	logFD, err := unix.Open(logPath, unix.O_WRONLY|unix.O_CREAT|unix.O_APPEND|unix.O_CLOEXEC, 0o600)
@@ -99,7 +110,10 @@ func (s *session) spawnDaemon(ctx context.Context, home string) error {
 	ready := os.NewFile(uintptr(pipe[0]), "ready")
 	defer ready.Close()
 
-	args := []string{"supervisor", "daemon", "--ready-fd", fmt.Sprint(readyFD)}
+	args := daemonArgs(readyFD)
+	if s.env.Keeper != nil {
+		args = keeperArgs(home, readyFD)
+	}
 	pid, err := syscall.ForkExec(s.env.Executable, args, &syscall.ProcAttr{
 		Dir:   "/",
 		Env:   append(withoutVariable(s.env.Environ(), "SUPERVISOR_HOME"), "SUPERVISOR_HOME="+home),

@@ -29,6 +29,16 @@ func (w *world) starts() []string {
 	return strings.Fields(string(b))
 }
 
+// stat are the fields of a process from its state on (proc_pid_stat(5)).
+func stat(t *testing.T, pid string) []string {
+	t.Helper()
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Fields(string(b[bytes.LastIndexByte(b, ')')+2:]))
+}
+
 func TestStartSpawnsADaemonThatKillEnds(t *testing.T) {
 	w := newWorld(t)
 	w.write("eco.yaml", valid)
@@ -44,9 +54,9 @@ func TestStartSpawnsADaemonThatKillEnds(t *testing.T) {
 	if cwd != "/" || in != "/dev/null" || out != filepath.Join(w.home, daemonLogName) {
 		t.Errorf("the daemon has cwd %s, stdin %s, stdout %s", cwd, in, out)
 	}
-	stat, _ := os.ReadFile("/proc/" + pids[0] + "/stat")
-	if f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+2:])); f[3] != pids[0] {
-		t.Errorf("the daemon has session %s, not one of its own", f[3])
+	keeper, _ := os.ReadFile(filepath.Join(w.home, "keeper"))
+	if f := stat(t, pids[0]); f[1] != string(keeper) || f[3] != string(keeper) {
+		t.Errorf("the daemon has parent %s and session %s, not the keeper's %s", f[1], f[3], keeper)
 	}
 	w.want(w.run("ping"), 0, "pid "+pids[0])
 	w.want(w.run("start", "eco.yaml"), 0)
@@ -54,6 +64,9 @@ func TestStartSpawnsADaemonThatKillEnds(t *testing.T) {
 		t.Errorf("%d daemons after a second start", n)
 	}
 	w.want(w.run("kill"), 0, "the daemon has ended")
+	if f := stat(t, string(keeper)); f[0] != "Z" {
+		t.Errorf("the keeper is %s when kill returns", f[0])
+	}
 	w.want(w.run("ping"), 3)
 	reapAll()
 }

@@ -61,6 +61,7 @@ type command struct {
 	after   bool // takes `-- ARGS`
 	signed  bool // -1 and +1 are arguments
 	hidden  bool
+	passive bool // starts no daemon, not even one that died (session.revive)
 	run     func(*session, *ucli.Context) error
 }
 
@@ -70,7 +71,7 @@ func commands() []*command {
 		startCommand(), reloadCommand(), restartCommand(), stopCommand(), deleteCommand(), scaleCommand(),
 		listCommand(), describeCommand(), logsCommand(), historyCommand(),
 		validateCommand(), initCommand(), signalCommand(), resetCommand(), flushCommand(),
-		pingCommand(), killCommand(), versionCommand(), completionCommand(),
+		pingCommand(), upgradeCommand(), killCommand(), versionCommand(), completionCommand(),
 		daemonCommand(), namesCommand(),
 	}
 	return append(list, laterCommands()...)

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"supervisor/supervisor/control"
 	"supervisor/supervisor/state"
@@ -48,7 +49,9 @@ func TestUsageErrors(t *testing.T) {
 		{"completion tcsh", "want bash, zsh or fish"},
 		{"validate", "validate wants FILE"},
 		{"stop web -- x", "stop takes nothing after --"},
-		{"upgrade", "upgrade is not supported yet"},
+		{"upgrade a b", "upgrade does not know what to do with"},
+		{"upgrade nope", "cannot upgrade to nope: no such file"},
+		{"upgrade .", "cannot upgrade to .: it is no program"},
 		{"save", "save is not supported yet"},
 		{"resurrect", "resurrect is not supported yet"},
 		{"startup", "startup is not supported yet"},
@@ -97,7 +100,7 @@ func (w *world) wantErrorJSON(code int) {
 func TestNoDaemon(t *testing.T) {
 	w := newWorld(t)
 	for _, args := range []string{"list", "ls", "status", "describe web", "describe", "logs", "logs web -f", "history", "reload", "reload web",
-		"restart web", "stop", "delete web", "del web", "scale web 2", "signal HUP web", "reset", "flush", "ping", "reload eco.yaml"} {
+		"restart web", "stop", "delete web", "del web", "scale web 2", "signal HUP web", "reset", "flush", "ping", "reload eco.yaml", "upgrade"} {
 		w.want(w.run(strings.Fields(args)...), 3, "no supervisor runs (HOME "+w.home+")")
 		w.want(w.run(append(strings.Fields(args), "--json")...), 3)
 		w.wantErrorJSON(3)
@@ -188,7 +191,10 @@ func TestRequests(t *testing.T) {
 			if tt.want.Verb == state.VerbStart && len(got.Env) == 0 {
 				t.Error("start without the caller's environment")
 			}
-			got.Env = nil
+			if got.ID == "" || got.Since.IsZero() || got.Resume {
+				t.Errorf("sent as %q since %v, resume %v", got.ID, got.Since, got.Resume)
+			}
+			got.Env, got.ID, got.Since = nil, "", time.Time{}
 			if !reflect.DeepEqual(got, tt.want) {
 				t.Errorf("asked %+v\nwant  %+v", got, tt.want)
 			}
@@ -282,7 +288,7 @@ func TestOtherJSON(t *testing.T) {
 	w.write("app.js", "#!/bin/true\n")
 	w.write("eco.yaml", valid)
 	b.describe = []state.Describe{{App: state.App{Name: "web"}}}
-	b.lines = []control.LogLine{{App: "web", Stream: "out", Text: "hi"}}
+	b.lines = []control.LogLine{{App: "web", Stream: "out", Text: "hi", Cursor: "c"}}
 	b.results[state.VerbStart] = state.Result{Started: []state.StartedApp{{Name: "web", Action: "started", OK: true}}}
 	for args, want := range map[string]string{
 		"stop web --json":          `{"touched":["web"],"messages":[]}`,
@@ -362,6 +368,9 @@ func TestDryRunWithoutDaemon(t *testing.T) {
 func TestForeground(t *testing.T) {
 	w := newWorld(t)
 	w.write("eco.yaml", valid)
+	w.want(w.run("start", "--no-daemon", "eco.yaml", "--", "x"), 2)
+	w.want(w.run("start", "--no-daemon", "eco.yaml", "-i", "2"), 8, "keeper of supervisor start --no-daemon eco.yaml -i 2\n")
+	w.env["NOTIFY_SOCKET"] = "/run/notify" // somebody holds already
 	w.want(w.run("start", "--no-daemon", "eco.yaml"), 7, "foreground start")
 }
 
@@ -434,7 +443,7 @@ func TestHelp(t *testing.T) {
 	w.want(w.run("--help"), 0, "Exit codes: 0 done")
 	for _, c := range Commands() {
 		w.want(w.run(c.Name, "--help"), 0, "supervisor "+c.Name)
-		if strings.Contains(w.out, "upgrade") {
+		if strings.Contains(w.out, "resurrect") {
 			t.Error("help shows what isn't there")
 		}
 	}
@@ -442,7 +451,7 @@ func TestHelp(t *testing.T) {
 
 func TestCommandsTable(t *testing.T) {
 	want := []string{"start", "reload", "restart", "stop", "delete", "scale", "list", "describe", "logs", "history",
-		"validate", "init", "signal", "reset", "flush", "ping", "kill", "version", "completion"}
+		"validate", "init", "signal", "reset", "flush", "ping", "upgrade", "kill", "version", "completion"}
 	var got []string
 	for _, c := range Commands() {
 		got = append(got, c.Name)

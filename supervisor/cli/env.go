@@ -36,6 +36,7 @@ type Env struct {
 	Executable string
 
 	Daemon  DaemonMain
+	Keeper  KeeperMain // nil: daemons run with nobody above them
 	Version string
 }
 
@@ -49,6 +50,18 @@ type DaemonOptions struct {
 	Request    *state.Request // what to do first; nil for the background daemon
 	ReadyFD    int            // the pipe for its one line (ReadyOK, ReadyRunning, ReadyError), then to be closed; -1 for none
 	Version    string
+
+	Stdout, Stderr io.Writer
+}
+
+// KeeperMain is the keeper of a daemon in the foreground: it returns its exit code
+// when the daemon has ended for good.
+type KeeperMain func(KeeperOptions) int
+
+// KeeperOptions is how the command line becomes a keeper.
+type KeeperOptions struct {
+	Home   string   // SUPERVISOR_HOME, absolute
+	Daemon []string // the daemon's arguments; it finds the keeper by NOTIFY_SOCKET
 
 	Stdout, Stderr io.Writer
 }

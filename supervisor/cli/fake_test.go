@@ -18,6 +18,7 @@ type fakeBackend struct {
 	lines    []control.LogLine
 	hold     chan struct{} // non-nil: Do waits for it
 	begun    chan struct{} // gets one for every Do that begins
+	pong     control.Pong  // what it says of itself beside the server's, where not 0
 	killed   chan struct{}
 
 	mu       sync.Mutex
@@ -115,3 +116,10 @@ func (f *fakeBackend) Logs(ctx context.Context, q control.LogQuery) (<-chan cont
 }
 
 func (f *fakeBackend) Version() string { return "1.2.3" }
+
+func (f *fakeBackend) Introduce(p *control.Pong) {
+	p.KeeperPID, p.Unit = f.pong.KeeperPID, f.pong.Unit
+	if f.pong.PID != 0 {
+		p.PID, p.Version, p.Binary = f.pong.PID, f.pong.Version, f.pong.Binary
+	}
+}

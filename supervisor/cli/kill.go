@@ -20,7 +20,7 @@ func killCommand() *command {
 	return &command{
 		name:  "kill",
 		usage: "stop every app and end the daemon (done already: exit 0)",
-		codes: []int{state.ExitOK, state.ExitFailed, state.ExitUsage},
+		codes: []int{state.ExitOK, state.ExitFailed, state.ExitUsage}, passive: true,
 		flags: []ucli.Flag{jsonFlag()},
 		run:   runKill,
 	}
@@ -38,7 +38,7 @@ func runKill(s *session, c *ucli.Context) error {
 		return err
 	}
 	pong, err := client.Ping(context.Background())
-	if errors.Is(err, control.ErrNoDaemon) && s.orphans() {
+	if errors.Is(err, control.ErrNoDaemon) && (s.orphans() || s.leftOpen()) {
 		// A daemon was killed and its workers live: the next one ends them.
 		if err := s.startBackground(context.Background(), s.path); err != nil {
 			return err
@@ -51,18 +51,19 @@ func runKill(s *session, c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	fd, fdErr := unix.PidfdOpen(pong.PID, 0) // held before the request, so that it names this daemon
-	if fdErr == nil {
-		defer unix.Close(fd)
+	if pong.Unit != "" {
+		return failed("cannot kill: systemd runs this supervisor and would start it again: systemctl stop %s", pong.Unit)
 	}
+	ends := watchEnds(pong.PID, pong.KeeperPID)
+	defer ends.close()
 	res, err := s.do(state.Request{Verb: state.VerbKill})
 	var broken *control.BrokenError
 	switch {
-	case errors.As(err, &broken) && fdErr == nil && awaitEnd(fd):
+	case errors.As(err, &broken) && len(ends) > 0 && ends.await() && !s.leftOpen():
 		return s.killed(true, nil) // it ended before its answer was out
 	case err != nil:
 		return err
-	case fdErr == nil && !awaitEnd(fd):
+	case !ends.await():
 		return failed("every app is stopped, but the daemon (pid %d) has not ended within %v", pong.PID, daemonEnd)
 	}
 	return s.killed(true, res.Messages)
@@ -74,10 +75,43 @@ func (s *session) orphans() bool {
 	return err == nil && len(left) > 0
 }
 
-// awaitEnd waits until the process of a pidfd has ended, so that a start right
-// after kill finds the lock free.
-func awaitEnd(pidfd int) bool {
+// ends are the pidfds of processes that are to end.
+type ends []int
+
+// watchEnds is called before they are told, so that their pids are theirs still. One
+// that is 0, gone or can't be watched is left out.
+func watchEnds(pids ...int) ends {
+	var e ends
+	for _, pid := range pids {
+		if pid == 0 {
+			continue
+		}
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			e = append(e, fd)
+		}
+	}
+	return e
+}
+
+func (e ends) close() {
+	for _, fd := range e {
+		unix.Close(fd)
+	}
+}
+
+// await waits until all have ended, so that a start right after kill finds the lock
+// free and no keeper; false after daemonEnd.
+func (e ends) await() bool {
 	deadline := time.Now().Add(daemonEnd)
+	for _, fd := range e {
+		if !awaitEnd(fd, deadline) {
+			return false
+		}
+	}
+	return true
+}
+
+func awaitEnd(pidfd int, deadline time.Time) bool {
 	for {
 		left := time.Until(deadline)
 		if left <= 0 {

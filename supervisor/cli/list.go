@@ -32,7 +32,7 @@ func listCommand() *command {
 // namesCommand is what shell completion asks; it is silent without a daemon.
 func namesCommand() *command {
 	return &command{
-		name: "names", hidden: true, usage: "the apps' names, for completion",
+		name: "names", hidden: true, passive: true, usage: "the apps' names, for completion",
 		run: func(s *session, c *ucli.Context) error {
 			ctx, cancel := s.context()
 			defer cancel()

@@ -65,6 +65,7 @@ func runLogs(s *session, c *ucli.Context) error {
 // logLine prints one line, false when nobody reads any more.
 func (s *session) logLine(l control.LogLine) bool {
 	if s.json {
+		l.Cursor = "" // it is between the client and the daemon
 		s.out.json(l)
 		return true
 	}

@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -25,9 +29,37 @@ const guard = 30 * time.Second
 // command line with a fake daemon behind it.
 func TestMain(m *testing.M) {
 	if os.Getenv("CLI_TEST_PROGRAM") != "" {
-		os.Exit(Run(os.Args, Env{Daemon: fakeDaemon, Version: "1.2.3"}))
+		if os.Args[0] == "supervisor-keeper" {
+			os.Exit(backgroundKeeper(os.Args))
+		}
+		os.Exit(Run(os.Args, Env{Daemon: fakeDaemon, Keeper: fakeKeeper, Version: "1.2.3"}))
 	}
 	goleak.VerifyTestMain(m)
+}
+
+// fakeKeeper is one in the foreground.
+func fakeKeeper(o KeeperOptions) int {
+	fmt.Fprintf(o.Stdout, "keeper of %s\n", strings.Join(o.Daemon, " "))
+	return 8
+}
+
+// backgroundKeeper runs one daemon, ends as it does, and leaves its pid.
+func backgroundKeeper(args []string) int {
+	home, daemon := args[1], args[5:]
+	os.WriteFile(filepath.Join(home, "keeper"), []byte(strconv.Itoa(os.Getpid())), 0o600)
+	if !slices.Equal(args[2:5], []string{"--ready-fd", "3", "--"}) {
+		return 99
+	}
+	pid, err := syscall.ForkExec("/proc/self/exe", daemon, &syscall.ProcAttr{
+		Env: append(os.Environ(), "NOTIFY_SOCKET="+filepath.Join(home, "notify.sock")), Files: []uintptr{0, 1, 2, 3},
+	})
+	if err != nil {
+		return 98
+	}
+	unix.Close(3)
+	var ws unix.WaitStatus
+	unix.Wait4(pid, &ws, 0, nil)
+	return ws.ExitStatus()
 }
 
 // fakeDaemon keeps the daemon's promises: one per home, a line on the ready
@@ -65,6 +97,9 @@ func fakeDaemon(o DaemonOptions) int {
 		return 1
 	}
 	b := newFake()
+	if os.Getenv("NOTIFY_SOCKET") != "" {
+		b.pong.KeeperPID = os.Getppid()
+	}
 	s := control.Serve(ln, b)
 	ready(ReadyOK)
 	<-b.killed
@@ -84,6 +119,20 @@ type world struct {
 	out, err   string
 	backend    *fakeBackend
 	executable string
+	printing   func(text string) // sees what goes to stdout, before it is there
+}
+
+// seenWriter shows what is written before it writes.
+type seenWriter struct {
+	io.Writer
+	see func(string)
+}
+
+func (w seenWriter) Write(b []byte) (int, error) {
+	if w.see != nil {
+		w.see(string(b))
+	}
+	return w.Writer.Write(b)
 }
 
 func newWorld(t testing.TB) *world {
@@ -139,7 +188,7 @@ func (w *world) run(args ...string) int {
 func (w *world) try(args ...string) (int, string, string) {
 	var out, errOut bytes.Buffer
 	code := Run(append([]string{"supervisor"}, args...), Env{
-		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errOut,
+		Stdin: strings.NewReader(""), Stdout: seenWriter{&out, w.printing}, Stderr: &errOut,
 		Getenv: func(k string) string { return w.env[k] },
 		Environ: func() []string {
 			var list []string
@@ -150,7 +199,7 @@ func (w *world) try(args ...string) (int, string, string) {
 		},
 		Getwd:    func() (string, error) { return w.dir, nil },
 		Terminal: func() (int, int, bool) { return 80, 24, w.terminal },
-		Context:  w.ctx, Daemon: fakeDaemon, Version: "1.2.3",
+		Context:  w.ctx, Daemon: fakeDaemon, Keeper: fakeKeeper, Executable: w.executable, Version: "1.2.3",
 	})
 	return code, out.String(), errOut.String()
 }

@@ -10,7 +10,7 @@ func pingCommand() *command {
 	return &command{
 		name:  "ping",
 		usage: "ask whether a daemon runs (exit 3 if none does)",
-		codes: clientCodes,
+		codes: clientCodes, passive: true,
 		flags: []ucli.Flag{jsonFlag()},
 		run: func(s *session, c *ucli.Context) error {
 			client, err := s.client()

@@ -24,7 +24,7 @@ var errInterrupted = errors.New("interrupted: the work goes on; look with `super
 // Run carries one command line out (args[0] is the program) and returns the
 // exit code.
 func Run(args []string, env Env) int {
-	s := &session{env: env.withDefaults()}
+	s := &session{env: env.withDefaults(), args: args}
 	ours, after := splitAfter(args)
 	s.after = after
 	s.json = slices.Contains(ours, "--json")
@@ -89,6 +89,7 @@ func (s *session) urfave(cmd *command) *ucli.Command {
 			if err := cmd.checkArgs(c, s.after); err != nil {
 				return err
 			}
+			s.passive = cmd.passive
 			return cmd.run(s, c)
 		},
 	}

@@ -14,11 +14,13 @@ import (
 
 // session is one invocation.
 type session struct {
-	env   Env
-	json  bool
-	after []string // what was typed after --
-	out   *printer
-	path  string // SUPERVISOR_HOME once it is known
+	env     Env
+	args    []string // the whole command line
+	json    bool
+	after   []string // what was typed after --
+	passive bool     // the command's
+	out     *printer
+	path    string // SUPERVISOR_HOME once it is known
 }
 
 // shortCall bounds the calls that are answered at once.
@@ -44,7 +46,11 @@ func (s *session) client() (*control.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control.Dial(filepath.Join(h, socketName)), nil
+	c := control.Dial(filepath.Join(h, socketName))
+	if !s.passive {
+		c.Absent = func(context.Context) error { return s.revive() }
+	}
+	return c, nil
 }
 
 // names returns the apps that the daemon has; control.ErrNoDaemon without one.
@@ -77,6 +83,12 @@ func (s *session) do(req state.Request) (state.Result, error) {
 	if !s.json {
 		show = newProgress(s.out)
 		progress = show.event
+	}
+	c.OnBreak = func() {
+		if show != nil {
+			show.end()
+			s.out.note("the supervisor was replaced or has died; waiting for its successor")
+		}
 	}
 	res, err := c.Do(ctx, req, progress)
 	if show != nil {

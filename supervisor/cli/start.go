@@ -114,15 +114,24 @@ func (s *session) startRequest(c *ucli.Context, known []string) (state.Request, 
 	return req, nil
 }
 
-// foreground is the daemon itself.
+// foreground is the daemon itself where somebody holds for it already (systemd, or the
+// keeper that ran this same command line again), else that keeper.
 func (s *session) foreground(home string, req state.Request) error {
 	if err := ensureHome(home); err != nil {
 		return err
 	}
-	code := s.env.Daemon(DaemonOptions{
-		Home: home, Foreground: true, Request: &req, ReadyFD: -1,
-		Version: s.env.Version, Stdout: s.env.Stdout, Stderr: s.env.Stderr,
-	})
+	code := 0
+	if s.env.Keeper != nil && s.env.Getenv("NOTIFY_SOCKET") == "" {
+		code = s.env.Keeper(KeeperOptions{
+			Home: home, Daemon: append([]string{"supervisor"}, s.args[1:]...),
+			Stdout: s.env.Stdout, Stderr: s.env.Stderr,
+		})
+	} else {
+		code = s.env.Daemon(DaemonOptions{
+			Home: home, Foreground: true, Request: &req, ReadyFD: -1,
+			Version: s.env.Version, Stdout: s.env.Stdout, Stderr: s.env.Stderr,
+		})
+	}
 	if code != 0 {
 		return exitCode(code)
 	}

@@ -13,7 +13,7 @@ func versionCommand() *command {
 	return &command{
 		name:  "version",
 		usage: "print the version, and the daemon's if one runs",
-		codes: []int{state.ExitOK, state.ExitUsage},
+		codes: []int{state.ExitOK, state.ExitUsage}, passive: true,
 		flags: []ucli.Flag{jsonFlag()},
 		run:   runVersion,
 	}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,10 +37,6 @@ func (e *BrokenError) Error() string {
 func (e *BrokenError) Unwrap() error { return e.Cause }
 
 const (
-	// headWait is how long the daemon may take for the head of an answer. Streams
-	// send theirs at once, however long the work is.
-	headWait = 60 * time.Second
-
 	// maxSocketPath is what sun_path holds (unix(7)), with its final zero.
 	maxSocketPath = 107
 
@@ -47,10 +44,19 @@ const (
 	maxLine = 64 << 20
 )
 
-// Client talks to one daemon. It may be used by several goroutines, keeps no
-// connection open between two calls, and every error of the daemon comes back
-// as a *state.Error with its exit code.
+// Client talks to the daemon of one socket, and to its successor when it dies or
+// is replaced in the middle of an answer (insist). It may be used by several
+// goroutines, keeps no connection open between two calls, and every error of the
+// daemon comes back as a *state.Error with its exit code.
 type Client struct {
+	// Absent, if it isn't nil, is called when a call finds nobody listening. After
+	// nil the call is made again, once; an error is the call's.
+	Absent func(context.Context) error
+
+	// OnBreak, if it isn't nil, is called once by a Do whose daemon went away,
+	// before it waits for the successor.
+	OnBreak func()
+
 	path string
 	http *http.Client
 }
@@ -61,20 +67,24 @@ func Dial(path string) *Client {
 	c := &Client{path: path}
 	c.http = &http.Client{
 		Transport: &http.Transport{
-			DialContext:           func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connect(ctx) },
-			DisableKeepAlives:     true,
-			DisableCompression:    true,
-			ResponseHeaderTimeout: headWait,
+			DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.connect(ctx) },
+			DisableKeepAlives:  true,
+			DisableCompression: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c
 }
 
+// dialError is a connection that never was: nothing was sent.
+type dialError struct{ error }
+
+func (e dialError) Unwrap() error { return e.error }
+
 func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	if len(c.path) > maxSocketPath {
-		return nil, fmt.Errorf("cannot connect to %s: a socket's path has at most %d bytes, this has %d (set SUPERVISOR_HOME to a shorter one)",
-			c.path, maxSocketPath, len(c.path))
+		return nil, dialError{fmt.Errorf("cannot connect to %s: a socket's path has at most %d bytes, this has %d (set SUPERVISOR_HOME to a shorter one)",
+			c.path, maxSocketPath, len(c.path))}
 	}
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", c.path)
@@ -82,13 +92,13 @@ func (c *Client) connect(ctx context.Context) (net.Conn, error) {
 	case err == nil:
 		return conn, nil
 	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
-		return nil, ErrNoDaemon
+		return nil, dialError{ErrNoDaemon}
 	}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
-		return nil, fmt.Errorf("cannot connect to %s: %w", c.path, errno)
+		err = fmt.Errorf("cannot connect to %s: %w", c.path, errno)
 	}
-	return nil, err
+	return nil, dialError{err}
 }
 
 // Ping returns who answers.
@@ -131,67 +141,105 @@ func query(key, value string) url.Values {
 }
 
 func (c *Client) get(ctx context.Context, path string, q url.Values, into any) error {
-	body, err := c.open(ctx, http.MethodGet, path, q, nil)
+	return c.insist(ctx, attempt{}, func(a *attempt) error {
+		body, err := c.open(ctx, request{method: http.MethodGet, path: path, query: q}, a.wait)
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		b, err := io.ReadAll(body)
+		if err != nil {
+			return broken(ctx, err)
+		}
+		if err := json.Unmarshal(b, into); err != nil {
+			return fmt.Errorf("cannot read the supervisor's answer: %w", err)
+		}
+		return nil
+	})
+}
+
+// request is what is sent on one connection.
+type request struct {
+	method, path string
+	query        url.Values
+	kind         string // Content-Type of body
+	body         []byte
+}
+
+// open sends a request and returns the body of an answer that is no failure. The
+// head of the answer may take as long as wait.
+func (c *Client) open(ctx context.Context, req request, wait time.Duration) (io.ReadCloser, error) {
+	u := "http://supervisor" + req.path
+	if len(req.query) > 0 {
+		u += "?" + req.query.Encode()
+	}
+	own, cancel := context.WithCancelCause(ctx)
+	r, err := http.NewRequestWithContext(own, req.method, u, bytes.NewReader(req.body))
 	if err != nil {
-		return err
+		cancel(nil)
+		return nil, err
+	}
+	if req.kind != "" {
+		r.Header.Set("Content-Type", req.kind)
+	}
+	timer := time.AfterFunc(wait, func() { cancel(silence(wait)) })
+	resp, err := c.http.Do(r)
+	timer.Stop()
+	if err != nil {
+		err = connectError(own, err)
+		cancel(nil)
+		return nil, err
+	}
+	body := answerBody{resp.Body, cancel}
+	if resp.StatusCode == http.StatusOK {
+		return body, nil
 	}
 	defer body.Close()
-	b, err := io.ReadAll(body)
+	return nil, refusal(ctx, resp)
+}
+
+// answerBody ends its request's context when it is closed.
+type answerBody struct {
+	io.ReadCloser
+	cancel context.CancelCauseFunc
+}
+
+func (b answerBody) Close() error {
+	defer b.cancel(nil)
+	return b.ReadCloser.Close()
+}
+
+// refusal is the error that an answer brings.
+func refusal(ctx context.Context, resp *http.Response) error {
+	b, err := io.ReadAll(io.LimitReader(resp.Body, maxLine))
 	if err != nil {
 		return broken(ctx, err)
 	}
-	if err := json.Unmarshal(b, into); err != nil {
-		return fmt.Errorf("cannot read the supervisor's answer: %w", err)
-	}
-	return nil
-}
-
-// open sends a request and returns the body of an answer that is no failure.
-func (c *Client) open(ctx context.Context, method, path string, q url.Values, body io.Reader) (io.ReadCloser, error) {
-	u := "http://supervisor" + path
-	if len(q) > 0 {
-		u += "?" + q.Encode()
-	}
-	r, err := http.NewRequestWithContext(ctx, method, u, body)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return nil, c.connectError(ctx, err)
-	}
-	if resp.StatusCode == http.StatusOK {
-		return resp.Body, nil
-	}
-	defer resp.Body.Close()
 	var f failure
-	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxLine))
-	if json.Unmarshal(b, &f) == nil && f.Error != nil {
-		return nil, f.Error
+	if json.Unmarshal(b, &f) != nil || f.Error == nil {
+		return fmt.Errorf("the supervisor answered %s", resp.Status)
 	}
-	return nil, fmt.Errorf("the supervisor answered %s", resp.Status)
+	if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "" {
+		return againError{f.Error}
+	}
+	return f.Error
 }
 
-// connectError takes net/http's wrapping off.
-func (c *Client) connectError(ctx context.Context, err error) error {
+// connectError takes net/http's wrapping off: what came of a connection that was
+// made is its break, whatever net/http calls it.
+func connectError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if errors.Is(err, ErrNoDaemon) {
-		return ErrNoDaemon
+	var de dialError
+	if errors.As(err, &de) {
+		return de.error
 	}
 	var ue *url.Error
 	if errors.As(err, &ue) {
 		err = ue.Err
 	}
-	var ne net.Error
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return &BrokenError{Cause: err}
-	case errors.As(err, &ne) && ne.Timeout():
-		return fmt.Errorf("the supervisor did not answer within %v (is it stopped, or very busy?)", headWait)
-	}
-	return err
+	return &BrokenError{Cause: err}
 }
 
 // broken is the error of a body that ended early.

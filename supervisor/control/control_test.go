@@ -17,8 +17,12 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv("CONTROL_TEST_FOREIGN") != "" {
+	switch {
+	case os.Getenv("CONTROL_TEST_FOREIGN") != "":
 		foreignMain()
+		return
+	case os.Getenv("CONTROL_TEST_DAEMON") != "":
+		daemonMain()
 		return
 	}
 	goleak.VerifyTestMain(m)
@@ -32,6 +36,7 @@ type fake struct {
 	do   func(ctx context.Context, req state.Request) state.Result
 	snap state.Snapshot
 	logs func(ctx context.Context, q LogQuery) (<-chan LogLine, error)
+	list func(ctx context.Context)
 
 	mu   sync.Mutex
 	subs map[chan state.Event]int // lost events per subscriber
@@ -44,7 +49,12 @@ func (f *fake) Do(ctx context.Context, req state.Request) state.Result {
 	return f.do(ctx, req)
 }
 
-func (f *fake) List(context.Context) (state.Snapshot, error) { return f.snap, nil }
+func (f *fake) List(ctx context.Context) (state.Snapshot, error) {
+	if f.list != nil {
+		f.list(ctx)
+	}
+	return f.snap, nil
+}
 
 func (f *fake) Describe(_ context.Context, name string) ([]state.Describe, error) {
 	if name == "nope" {
@@ -123,6 +133,14 @@ func (f *fake) Logs(ctx context.Context, q LogQuery) (<-chan LogLine, error) {
 
 func (f *fake) Version() string { return "test" }
 
+// introduced is a fake that says who it is.
+type introduced struct {
+	*fake
+	as Pong
+}
+
+func (i introduced) Introduce(p *Pong) { p.KeeperPID, p.Unit = i.as.KeeperPID, i.as.Unit }
+
 // serve starts a server on a socket of its own and stops it with the test.
 func serve(t testing.TB, b Backend, opts ...option) (*Server, *Client, string) {
 	t.Helper()
@@ -159,7 +177,7 @@ func TestShortCalls(t *testing.T) {
 		Name: "web", Workers: []state.Worker{{Slot: 1, RSSBytes: &rss}}}}}}
 	_, c, _ := serve(t, b)
 	ctx := guarded(t)
-	if p, err := c.Ping(ctx); err != nil || p.PID != os.Getpid() || p.Version != "test" {
+	if p, err := c.Ping(ctx); err != nil || p.PID != os.Getpid() || p.Version != "test" || !filepath.IsAbs(p.Binary) {
 		t.Errorf("Ping = %+v, %v", p, err)
 	}
 	snap, err := c.List(ctx)
@@ -195,7 +213,7 @@ func TestDoStreamsEventsThenResult(t *testing.T) {
 		b.publish(state.Event{Kind: state.EventWorker, App: "web", What: state.WhatReady})
 		return state.Result{Touched: req.Names}
 	}
-	_, c, _ := serve(t, b)
+	s, c, _ := serve(t, b)
 	var got []string
 	res, err := c.Do(guarded(t), state.Request{Verb: state.VerbReload, Names: []string{"web"}},
 		func(e state.Event) { got = append(got, e.App+" "+e.What) })
@@ -204,6 +222,9 @@ func TestDoStreamsEventsThenResult(t *testing.T) {
 	}
 	if len(got) != 2 || got[0] != "web spawned" || got[1] != "web ready" {
 		t.Errorf("events = %q", got)
+	}
+	if err := s.Close(guarded(t)); err != nil { // the handler has returned
+		t.Error(err)
 	}
 	if n := b.subscribers(); n != 0 {
 		t.Errorf("%d subscriptions left", n)
@@ -291,15 +312,8 @@ func TestNoDaemon(t *testing.T) {
 
 const longName = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
+// A daemon that goes away in the middle of an answer, and nobody holds its socket.
 func TestBrokenStream(t *testing.T) {
-	dir, _ := os.MkdirTemp("", "ctl")
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "s")
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
 	answers := []string{
 		"",
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -308,22 +322,31 @@ func TestBrokenStream(t *testing.T) {
 		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
 	}
 	for _, a := range answers {
+		h := hold(t)
+		ln := h.listen()
+		h.drop()
 		errc := make(chan error, 1)
 		go func() {
-			_, err := Dial(path).Do(guarded(t), state.Request{Verb: state.VerbReload}, func(state.Event) {})
+			_, err := Dial(h.path).Do(guarded(t), state.Request{Verb: state.VerbReload}, func(state.Event) {})
 			errc <- err
 		}()
 		c, err := ln.Accept()
 		if err != nil {
 			t.Fatal(err)
 		}
-		buf := make([]byte, 4096)
-		c.Read(buf)
-		c.Write([]byte(a))
-		c.Close()
+		ln.Close()
+		answerRaw(c, a)
 		var be *BrokenError
 		if err := <-errc; !errors.As(err, &be) {
 			t.Errorf("after %q: %v", a, err)
 		}
 	}
+}
+
+// answerRaw reads what fits of a request, answers it with some bytes, and closes.
+func answerRaw(c net.Conn, answer string) {
+	defer c.Close()
+	buf := make([]byte, 4096)
+	c.Read(buf)
+	c.Write([]byte(answer))
 }

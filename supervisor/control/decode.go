@@ -41,7 +41,7 @@ func unwrapEOF(err error) error {
 func check(req state.Request) error {
 	switch req.Verb {
 	case state.VerbStart, state.VerbReload, state.VerbRestart, state.VerbStop, state.VerbDelete,
-		state.VerbScale, state.VerbSignal, state.VerbReset, state.VerbFlush, state.VerbKill:
+		state.VerbScale, state.VerbSignal, state.VerbReset, state.VerbFlush, state.VerbKill, state.VerbUpgrade:
 	default:
 		return fmt.Errorf("unknown verb %.40q", string(req.Verb))
 	}
@@ -55,8 +55,16 @@ func check(req state.Request) error {
 			}
 		}
 	}
-	if req.File != "" && (!filepath.IsAbs(req.File) || strings.ContainsRune(req.File, 0)) {
-		return fmt.Errorf("file %.80q is not an absolute path", req.File)
+	for _, path := range [][2]string{{"file", req.File}, {"binary", req.Binary}} {
+		if path[1] != "" && (!filepath.IsAbs(path[1]) || strings.ContainsRune(path[1], 0)) {
+			return fmt.Errorf("%s %.80q is not an absolute path", path[0], path[1])
+		}
+	}
+	if len(req.ID) > MaxID {
+		return fmt.Errorf("its id is longer than %d bytes", MaxID)
+	}
+	if req.Resume && (req.ID == "" || req.Since.IsZero()) {
+		return errors.New("it is to be resumed, and does not say which one it was and since when")
 	}
 	if s := req.Script; s != nil {
 		if s.Path == "" || strings.ContainsRune(s.Path+s.Cwd, 0) {

@@ -14,7 +14,12 @@ import (
 )
 
 func (s *Server) ping(w http.ResponseWriter, r *http.Request) {
-	answer(w, Pong{PID: os.Getpid(), Version: s.backend.Version()})
+	binary, _ := os.Readlink("/proc/self/exe") // unknown is ""
+	p := Pong{PID: os.Getpid(), Version: s.backend.Version(), Binary: binary}
+	if i, ok := s.backend.(Introducer); ok {
+		i.Introduce(&p)
+	}
+	answer(w, p)
 }
 
 func (s *Server) list(w http.ResponseWriter, r *http.Request) {

@@ -51,12 +51,18 @@ func TestGarbage(t *testing.T) {
 		{"unknown key", post(`{"verb":"stop","force":true}`), "unknown field"},
 		{"unknown verb", post(`{"verb":"explode"}`), "unknown verb"},
 		{"relative file", post(`{"verb":"start","file":"a.yaml"}`), "not an absolute path"},
+		{"relative binary", post(`{"verb":"upgrade","binary":"a"}`), "not an absolute path"},
+		{"resume of nothing", post(`{"verb":"reload","resume":true}`), "which one it was"},
+		{"resume since never", post(`{"verb":"reload","resume":true,"id":"x"}`), "which one it was"},
+		{"huge id", post(`{"verb":"reload","id":"` + strings.Repeat("a", MaxID+1) + `"}`), "its id is longer"},
 		{"empty name", post(`{"verb":"stop","names":[""]}`), "no app's name"},
 		{"deep", post(strings.Repeat("[", 100000)), "cannot read the request"},
 		{"huge body", post(`{"verb":"` + strings.Repeat("a", MaxBody) + `"}`), "too large"},
 		{"wrong method", "GET /v1/do HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "405 "},
 		{"unknown path", "GET /v1/../etc HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "no such endpoint"},
 		{"bad n", "GET /v1/logs?n=-1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "n must be a number"},
+		{"huge cursor", "GET /v1/logs?cursor=" + strings.Repeat("a", MaxCursor+1) + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "a cursor is empty or too long"},
+		{"no form", "POST /v1/logs HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 3\r\n\r\n%zz", "cannot read the query"},
 		{"huge n", "GET /v1/logs?n=99999999999 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "n must be a number"},
 	}
 	for _, tt := range tests {
@@ -249,7 +255,9 @@ func TestStuckReaderIsDropped(t *testing.T) {
 func FuzzRequest(f *testing.F) {
 	for _, s := range []string{`{"verb":"stop"}`, `{"verb":"start","file":"/a.yaml","env":["A=b"],"env_name":"x"}`,
 		`{"verb":"start","script":{"path":"a.js","cwd":"/","args":["x"]}}`, `{"verb":"scale","names":["a"],"count":"+1"}`,
-		`{`, `null`, `[]`, `{"verb":"stop"} x`, `{"verb":"stop","names":["\u0000"]}`, `{"VERB":"kill","parallel":-1}`} {
+		`{`, `null`, `[]`, `{"verb":"stop"} x`, `{"verb":"stop","names":["\u0000"]}`, `{"VERB":"kill","parallel":-1}`,
+		`{"verb":"upgrade","binary":"/b"}`, `{"verb":"reload","id":"x","resume":true,"since":"2026-01-02T03:04:05.678+02:00"}`,
+		`{"verb":"reload","id":"","resume":true}`, `{"verb":"scale","since":"0001-01-01T00:00:00Z"}`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -264,7 +272,8 @@ func FuzzRequest(f *testing.F) {
 		if err != nil {
 			t.Fatalf("%+v does not survive its own encoding: %v", req, err)
 		}
-		if again.Verb != req.Verb || len(again.Names) != len(req.Names) || again.File != req.File {
+		if again.Verb != req.Verb || len(again.Names) != len(req.Names) || again.File != req.File ||
+			again.Binary != req.Binary || again.ID != req.ID || again.Resume != req.Resume || !again.Since.Equal(req.Since) {
 			t.Fatalf("%+v became %+v", req, again)
 		}
 	})

@@ -9,9 +9,12 @@ const (
 	MaxRequests    = 256      // in work at once, streams included; one more is answered 503
 	MaxBody        = 4 << 20  // bytes of a request: the caller's environment is in it (execve(2) allows about 2 MiB)
 	MaxHeader      = 16 << 10 // bytes of a request's head
+	MaxID          = 64       // bytes of a request's ID
 	MaxNames       = 4096     // apps named in one request
 	MaxLogLines    = 100_000  // the last lines that one logs request can ask for
 	MaxReceipts    = 10_000   // of one history request
+	MaxCursors     = 16 << 10 // of one logs request: two for each worker
+	MaxCursor      = 1 << 10  // bytes of one
 )
 
 const (

@@ -1,11 +1,16 @@
 package control
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -50,22 +55,17 @@ func TestQuiesceHoldsNewcomersAndResumeServesThem(t *testing.T) {
 	}
 }
 
-func TestQuiesceWaitsForWork(t *testing.T) {
+func TestQuiesceWaitsForShortRequests(t *testing.T) {
 	begun, finish := make(chan struct{}), make(chan struct{})
-	b := &fake{do: func(context.Context, state.Request) state.Result {
+	b := &fake{list: func(context.Context) {
 		close(begun)
 		<-finish
-		return state.Result{Messages: []string{"done"}}
 	}}
 	s, c, _ := serve(t, b)
-	type answer struct {
-		res state.Result
-		err error
-	}
-	got := make(chan answer, 1)
+	got := make(chan error, 1)
 	go func() {
-		res, err := c.Do(guarded(t), state.Request{Verb: state.VerbStop}, nil)
-		got <- answer{res, err}
+		_, err := c.List(guarded(t))
+		got <- err
 	}()
 	<-begun
 	expired, cancel := context.WithCancel(context.Background())
@@ -79,8 +79,94 @@ func TestQuiesceWaitsForWork(t *testing.T) {
 	if left := <-quiet; left != 0 {
 		t.Errorf("%d left", left)
 	}
-	if a := <-got; a.err != nil || len(a.res.Messages) != 1 {
-		t.Errorf("the request in work got %+v, %v", a.res, a.err)
+	if err := <-got; err != nil {
+		t.Errorf("the request in work got %v", err)
+	}
+	s.Resume()
+}
+
+// Work may take for ever; a handover doesn't wait for it, but for the answer to
+// the upgrade itself.
+func TestQuiesceCutsWhatWaits(t *testing.T) {
+	begun, upgraded := make(chan struct{}, 2), make(chan struct{})
+	b := &fake{do: func(ctx context.Context, req state.Request) state.Result {
+		if req.Resume {
+			return state.Result{Messages: []string{"resumed"}}
+		}
+		begun <- struct{}{}
+		if req.Verb == state.VerbUpgrade {
+			<-upgraded
+			return state.Result{Error: &state.Error{Code: 1, Message: "the new one is broken"}}
+		}
+		<-ctx.Done() // the work goes on
+		return state.Result{}
+	}}
+	s, c, _ := serve(t, b)
+	type answer struct {
+		res state.Result
+		err error
+	}
+	do := func(verb state.Verb) <-chan answer {
+		got := make(chan answer, 1)
+		go func() {
+			res, err := c.Do(guarded(t), state.Request{Verb: verb}, nil)
+			got <- answer{res, err}
+		}()
+		<-begun
+		return got
+	}
+	reload, upgrade := do(state.VerbReload), do(state.VerbUpgrade)
+	if left := s.Quiesce(guarded(t)); left != 0 {
+		t.Errorf("%d left", left)
+	}
+	select {
+	case a := <-reload:
+		t.Fatalf("reload got %+v before anybody serves again", a)
+	default:
+	}
+	close(upgraded)
+	if a := <-upgrade; a.err != nil || a.res.Error == nil || a.res.Error.Message != "the new one is broken" {
+		t.Errorf("upgrade got %+v", a)
+	}
+	s.Resume()
+	if a := <-reload; a.err != nil || len(a.res.Messages) != 1 {
+		t.Errorf("reload got %+v", a)
+	}
+}
+
+// A request of which half has come when the server is quiesced is not begun, and may
+// be sent again.
+func TestNothingBeginsWhileQuiesced(t *testing.T) {
+	b := &fake{do: func(context.Context, state.Request) state.Result {
+		t.Error("it was begun")
+		return state.Result{}
+	}}
+	s, _, path := serve(t, b)
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	body := `{"verb":"stop"}`
+	// The server says 100 when the handler reads the body: it is in it by then.
+	fmt.Fprintf(c, "POST /v1/do HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n", len(body))
+	r := bufio.NewReader(c)
+	if line, err := r.ReadString('\n'); !strings.Contains(line, "100") {
+		t.Fatalf("%q, %v", line, err)
+	}
+	r.ReadString('\n')
+	expired, cancel := context.WithCancel(context.Background())
+	cancel()
+	if left := s.Quiesce(expired); left != 1 {
+		t.Errorf("%d in work, want the one that is read", left)
+	}
+	io.WriteString(c, body)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") != "0" {
+		t.Errorf("%s %v", resp.Status, resp.Header)
 	}
 	s.Resume()
 }

@@ -22,16 +22,15 @@ type Server struct {
 
 	streamTimeout time.Duration
 
-	streams context.Context // ends every stream that has no end of its own
-	stop    context.CancelFunc
-
-	mu     sync.Mutex        // a leaf: counts the requests in work
-	fresh  map[net.Conn]bool // connections that have not sent a whole head yet
-	work   int               // requests that have an end
-	all    int               // these, and the streams
-	still  bool              // quiesced: a request on an old connection is refused
-	idle   chan struct{}     // closed when work is 0 while somebody waits
-	served chan struct{}     // closed when the accept loop has ended
+	mu      sync.Mutex        // a leaf: counts the requests in work
+	fresh   map[net.Conn]bool // connections that have not sent a whole head yet
+	brief   int               // requests that are answered at once
+	waiting int               // requests whose work has begun, and may take for ever
+	all     int               // these, and the streams
+	still   bool              // quiesced: a request on an old connection is refused
+	idle    chan struct{}     // closed when brief is 0 while somebody waits
+	cuts    cuts
+	served  chan struct{} // closed when the accept loop has ended
 }
 
 // option changes a Server before it begins; tests have some.
@@ -42,9 +41,8 @@ type option func(*Server)
 func Serve(ln net.Listener, b Backend, opts ...option) *Server {
 	s := &Server{
 		backend: b, gate: newGate(ln, MaxConnections), admit: admit,
-		streamTimeout: streamTimeout, served: make(chan struct{}), fresh: map[net.Conn]bool{},
+		streamTimeout: streamTimeout, served: make(chan struct{}), fresh: map[net.Conn]bool{}, cuts: newCuts(),
 	}
-	s.streams, s.stop = context.WithCancel(context.Background())
 	s.http = &http.Server{
 		Handler:           s,
 		ReadHeaderTimeout: headTimeout,
@@ -71,44 +69,12 @@ func Serve(ln net.Listener, b Backend, opts ...option) *Server {
 	return s
 }
 
-// Quiesce stops accepting and waits until no request is in work, or ctx ends;
-// it returns how many still are (streams of events and logs don't count: they
-// have no end). Nothing is closed: who connects waits in the accept queue for
-// Resume or for another process that holds the socket.
-func (s *Server) Quiesce(ctx context.Context) int {
-	parked := s.gate.pause()
-	s.mu.Lock()
-	s.still = true
-	idle := s.idleChan()
-	s.mu.Unlock()
-	select {
-	case <-parked:
-	case <-s.served:
-	case <-ctx.Done():
-	}
-	select {
-	case <-idle:
-	case <-ctx.Done():
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.work
-}
-
-// Resume takes a Quiesce back.
-func (s *Server) Resume() {
-	s.mu.Lock()
-	s.still = false
-	s.mu.Unlock()
-	s.gate.resume()
-}
-
 // Close stops accepting, ends the streams, waits for the requests in work until
 // ctx ends, then closes every connection and the listener. It says how many
 // requests it cut short.
 func (s *Server) Close(ctx context.Context) error {
 	s.gate.Close()
-	s.stop()
+	s.endStreams()
 	s.dropFresh()
 	err := s.http.Shutdown(ctx)
 	s.http.Close()
@@ -116,7 +82,7 @@ func (s *Server) Close(ctx context.Context) error {
 	if err != nil {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return fmt.Errorf("cannot finish %d control requests: %w", s.work, err)
+		return fmt.Errorf("cannot finish %d control requests: %w", s.brief+s.waiting, err)
 	}
 	return nil
 }
@@ -142,52 +108,6 @@ func (s *Server) dropFresh() {
 	}
 }
 
-// idleChan returns a channel that is closed when no request is in work. The
-// caller holds mu.
-func (s *Server) idleChan() <-chan struct{} {
-	if s.work == 0 {
-		done := make(chan struct{})
-		close(done)
-		return done
-	}
-	if s.idle == nil {
-		s.idle = make(chan struct{})
-	}
-	return s.idle
-}
-
-// enter counts a request in, or says why it can't be served now.
-func (s *Server) enter(endless bool) *state.Error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case s.still:
-		return &state.Error{Code: state.ExitFailed, Message: "the daemon is being replaced; try again"}
-	case s.all >= MaxRequests:
-		return &state.Error{Code: state.ExitFailed,
-			Message: fmt.Sprintf("the daemon has %d control requests in work; try again", s.all)}
-	}
-	s.all++
-	if !endless {
-		s.work++
-	}
-	return nil
-}
-
-func (s *Server) leave(endless bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.all--
-	if endless {
-		return
-	}
-	s.work--
-	if s.work == 0 && s.idle != nil {
-		close(s.idle)
-		s.idle = nil
-	}
-}
-
 // ServeHTTP admits the peer and finds the endpoint.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	who, ok := r.Context().Value(peerKey{}).(peer)
@@ -204,15 +124,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Message: fmt.Sprintf("no such endpoint: %.100q (this daemon is version %s)", r.URL.Path, s.backend.Version())})
 		return
 	}
-	if r.Method != e.method {
+	if r.Method != e.method && !(e.form && r.Method == http.MethodPost) {
 		w.Header().Set("Allow", e.method)
 		fail(w, http.StatusMethodNotAllowed, &state.Error{Code: state.ExitFailed,
 			Message: fmt.Sprintf("%s wants %s, not %.20q", r.URL.Path, e.method, r.Method)})
 		return
 	}
 	if err := s.enter(e.endless); err != nil {
-		w.Header().Set("Connection", "close")
-		fail(w, http.StatusServiceUnavailable, err)
+		refuse(w, err)
 		return
 	}
 	defer s.leave(e.endless)
@@ -221,6 +140,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 type endpoint struct {
 	method  string
+	form    bool // its query may come as the form of a POST
 	endless bool // a stream that has no end of its own
 	serve   func(*Server, http.ResponseWriter, *http.Request)
 }
@@ -230,19 +150,19 @@ type endpoint struct {
 func endpoints(path string) (endpoint, bool) {
 	switch path {
 	case "/v1/ping":
-		return endpoint{http.MethodGet, false, (*Server).ping}, true
+		return endpoint{method: http.MethodGet, serve: (*Server).ping}, true
 	case "/v1/list":
-		return endpoint{http.MethodGet, false, (*Server).list}, true
+		return endpoint{method: http.MethodGet, serve: (*Server).list}, true
 	case "/v1/describe":
-		return endpoint{http.MethodGet, false, (*Server).describe}, true
+		return endpoint{method: http.MethodGet, serve: (*Server).describe}, true
 	case "/v1/do":
-		return endpoint{http.MethodPost, false, (*Server).do}, true
+		return endpoint{method: http.MethodPost, serve: (*Server).do}, true
 	case "/v1/events":
-		return endpoint{http.MethodGet, true, (*Server).events}, true
+		return endpoint{method: http.MethodGet, endless: true, serve: (*Server).events}, true
 	case "/v1/history":
-		return endpoint{http.MethodGet, false, (*Server).history}, true
+		return endpoint{method: http.MethodGet, serve: (*Server).history}, true
 	case "/v1/logs":
-		return endpoint{http.MethodGet, true, (*Server).logs}, true
+		return endpoint{method: http.MethodGet, form: true, endless: true, serve: (*Server).logs}, true
 	}
 	return endpoint{}, false
 }

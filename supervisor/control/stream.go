@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	"supervisor/supervisor/fault"
 	"supervisor/supervisor/state"
 )
 
@@ -63,6 +65,7 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 
+	fault.Point("control.read")
 	var events <-chan state.Event // nil blocks for ever: no events
 	touches := func(state.Event) bool { return false }
 	if r.URL.Query().Get("quiet") == "" {
@@ -71,7 +74,14 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 		defer cancel()
 		events = ch
 	}
+	cut, refused := s.begin(req.Verb)
+	if refused != nil {
+		refuse(w, refused)
+		return
+	}
+	defer s.end()
 	st := s.newStream(w)
+	fault.Point("control.heard")
 	done := make(chan state.Result, 1)
 	go func() { // ends with the work, or with the client if the backend lets go then
 		done <- s.backend.Do(r.Context(), req)
@@ -85,9 +95,15 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 				return
 			}
 		case res := <-done:
+			fault.Point("control.done")
 			flushEvents(st, events, touches)
 			st.send(doLine{Result: &res})
 			return
+		case <-cut:
+			if len(done) == 0 {
+				breakOff()
+			}
+			cut = nil // its result is there
 		case <-r.Context().Done():
 			return
 		}
@@ -139,6 +155,7 @@ func (s *Server) touched(ctx context.Context, req state.Request) func(state.Even
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	ch, cancel := s.backend.Events()
 	defer cancel()
+	cut := s.streamCut()
 	st := s.newStream(w)
 	for {
 		select {
@@ -146,27 +163,19 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 			if !ok || st.send(e) != nil {
 				return
 			}
+		case <-cut:
+			breakOff()
 		case <-r.Context().Done():
-			return
-		case <-s.streams.Done():
 			return
 		}
 	}
 }
 
 func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	n, err := number(q, "n", MaxLogLines)
-	if err == nil && len(q["app"]) > MaxNames {
-		err = &state.Error{Code: state.ExitUsage, Message: "too many apps named"}
-	}
+	lq, err := logQuery(w, r)
 	if err != nil {
 		failWith(w, err)
 		return
-	}
-	lq := LogQuery{Names: q["app"], N: n, Follow: on(q.Get("follow")), Out: on(q.Get("out")), Err: on(q.Get("err"))}
-	if !lq.Out && !lq.Err {
-		lq.Out, lq.Err = true, true
 	}
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
@@ -175,6 +184,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 		failWith(w, err)
 		return
 	}
+	cut := s.streamCut()
 	st := s.newStream(w)
 	for {
 		select {
@@ -182,12 +192,44 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 			if !ok || st.send(line) != nil {
 				return
 			}
+		case <-cut:
+			breakOff()
 		case <-ctx.Done():
-			return
-		case <-s.streams.Done():
 			return
 		}
 	}
+}
+
+// logQuery reads a query, or the form of a POST: many cursors are too long for the
+// former.
+func logQuery(w http.ResponseWriter, r *http.Request) (LogQuery, error) {
+	if r.Method == http.MethodPost {
+		rc := http.NewResponseController(w)
+		rc.SetReadDeadline(time.Now().Add(bodyTimeout))
+		r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
+		defer rc.SetReadDeadline(time.Time{}) // net/http goes on reading, as in do
+	}
+	if err := r.ParseForm(); err != nil {
+		return LogQuery{}, &state.Error{Code: state.ExitUsage, Message: "cannot read the query: " + err.Error()}
+	}
+	q := r.Form
+	n, err := number(q, "n", MaxLogLines)
+	if err != nil {
+		return LogQuery{}, err
+	}
+	switch {
+	case len(q["app"]) > MaxNames:
+		err = &state.Error{Code: state.ExitUsage, Message: "too many apps named"}
+	case len(q["cursor"]) > MaxCursors:
+		err = &state.Error{Code: state.ExitUsage, Message: "too many cursors"}
+	case slices.ContainsFunc(q["cursor"], func(c string) bool { return c == "" || len(c) > MaxCursor }):
+		err = &state.Error{Code: state.ExitUsage, Message: "a cursor is empty or too long"}
+	}
+	lq := LogQuery{Names: q["app"], N: n, Follow: on(q.Get("follow")), Out: on(q.Get("out")), Err: on(q.Get("err")), Cursors: q["cursor"]}
+	if !lq.Out && !lq.Err {
+		lq.Out, lq.Err = true, true
+	}
+	return lq, err
 }
 
 // on reads a boolean of a query.

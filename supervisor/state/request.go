@@ -1,5 +1,10 @@
 package state
 
+import (
+	"strings"
+	"time"
+)
+
 // Verb is what a client asks the daemon to do.
 type Verb string
 
@@ -14,6 +19,7 @@ const (
 	VerbReset   Verb = "reset"
 	VerbFlush   Verb = "flush"
 	VerbKill    Verb = "kill"
+	VerbUpgrade Verb = "upgrade"
 )
 
 // Request is one order of a client. Files are named, not sent: the daemon reads
@@ -34,6 +40,51 @@ type Request struct {
 	Parallel  int      `json:"parallel,omitempty"`
 	Count     string   `json:"count,omitempty"`  // scale: N, +N, -N, max
 	Signal    string   `json:"signal,omitempty"` // signal: a name or number
+	Binary    string   `json:"binary,omitempty"` // upgrade: absolute path; none = the one on record
+
+	// ID names the request through all its sendings; the client makes it at random.
+	ID string `json:"id,omitempty"`
+
+	// Since is when the client sent it first, by this machine's clock.
+	Since time.Time `json:"since,omitzero"`
+
+	// Resume says that this is a later sending: the connection of the one before
+	// broke off unanswered, because the daemon died or was replaced. How much of it
+	// was heard, begun or done the client can't know; ID and Since are set.
+	//
+	// A daemon whose records tell that nothing of ID was begun does the request as
+	// a new one. Else, when it is Repeatable, it is done again from its beginning;
+	// start first waits for what is under way in its apps, so that an app whose
+	// reload is being settled does not pass for unchanged. What is not Repeatable is
+	// not done again; the daemon waits for what is under way in the apps that the
+	// request is about, and answers what became of each:
+	//
+	//   - reload: the receipt that ended at or after Since, waited for if need be
+	//     (Interrupted when the daemon's end cut it, whichever way it was settled,
+	//     Complete when it was carried on to its end); an app that has none was not
+	//     begun: a receipt with the result Skipped and the reason;
+	//   - restart: a StartedApp with how the app is now; one that was not begun has
+	//     the action Skipped and the reason;
+	//   - scale by +N or -N, and signal: Touched alone.
+	//
+	// Result.Error is nil only if the daemon knows that all of it was done (reload:
+	// every receipt is Complete); otherwise its code is ExitFailed and its message
+	// says what is known.
+	Resume bool `json:"resume,omitempty"`
+}
+
+// Repeatable reports whether doing the request twice comes to the same as doing
+// it once, so that it may be done again when nobody knows how far it came.
+func (r Request) Repeatable() bool {
+	switch r.Verb {
+	case VerbReload:
+		return r.DryRun
+	case VerbRestart, VerbSignal, VerbUpgrade:
+		return false
+	case VerbScale:
+		return !strings.HasPrefix(r.Count, "+") && !strings.HasPrefix(r.Count, "-")
+	}
+	return true
 }
 
 // Script is an app that has no ecosystem file.
