@@ -224,3 +224,11 @@ func (w *member) listeners() []int {
 	}
 	return w.heard.Pids
 }
+
+// order is by which the process in hand is started.
+func (w *member) order() SpawnOrder {
+	return SpawnOrder{
+		ID: w.id, App: w.app.name, Slot: w.slot, Gen: w.gen.n, Inc: w.m.Inc,
+		Spec: w.gen.spec, Launch: w.gen.launch,
+	}
+}

@@ -86,7 +86,7 @@ func readRecord(data []byte) (*record, error) {
 	case form.Schema == nil:
 		return nil, fmt.Errorf("cannot read the state of the supervisor: it has no schema")
 	case *form.Schema > Schema:
-		return nil, fmt.Errorf("cannot read the state of a newer supervisor (schema %d; this one reads %s)", *form.Schema, readable())
+		return nil, ErrNewer{*form.Schema}
 	case *form.Schema < OldestSchema:
 		return nil, fmt.Errorf("cannot read the state of a supervisor that is too old (schema %d; this one reads %s)", *form.Schema, readable())
 	}
@@ -96,6 +96,13 @@ func readRecord(data []byte) (*record, error) {
 		return nil, fmt.Errorf("cannot read the state of the supervisor: %w", err)
 	}
 	return rec, nil
+}
+
+// ErrNewer is a state that only a newer supervisor can read.
+type ErrNewer struct{ Schema int }
+
+func (e ErrNewer) Error() string {
+	return fmt.Sprintf("cannot read the state of a newer supervisor (schema %d; this one reads %s)", e.Schema, readable())
 }
 
 // readable names the schemas that can be read.

@@ -64,10 +64,7 @@ func (l *Loop) spawn(w *member) {
 	l.spawns[w.id] = spawn{w, w.m.Inc}
 	l.noteSpawn(w)
 	w.app.holding = true
-	order := SpawnOrder{
-		ID: w.id, App: w.app.name, Slot: w.slot, Gen: w.gen.n, Inc: w.m.Inc,
-		Spec: w.gen.spec, Launch: w.gen.launch,
-	}
+	order := w.order()
 	if l.pause.freezing != nil {
 		l.pause.spawns = append(l.pause.spawns, order)
 		return

@@ -1,0 +1,28 @@
+package supervisor
+
+import "supervisor/supervisor/state"
+
+// Recorded is a spawn that the record of a restored loop knows of.
+type Recorded struct {
+	Order SpawnOrder
+	PID   int  // 0: that its program runs was not heard yet
+	Ready bool // that it is ready has been heard
+}
+
+// Recorded returns the spawns that a restored loop has on record, for whoever goes on
+// with them. It is called before Run.
+func (l *Loop) Recorded() []Recorded {
+	var all []Recorded
+	for _, a := range l.apps {
+		for _, w := range a.members {
+			if w.id == 0 {
+				continue
+			}
+			all = append(all, Recorded{
+				Order: w.order(), PID: w.pid,
+				Ready: w.m.State != state.Starting || w.gates.Said != "",
+			})
+		}
+	}
+	return all
+}
