@@ -130,7 +130,7 @@ func TestForeignFilesAreRefusedAndMovedAside(t *testing.T) {
 func TestWhatARecordHolds(t *testing.T) {
 	d := Dir(t.TempDir())
 	want := Record{
-		ID: 3, PID: 7, PGID: 7, Boot: "b", Signalled: []Proc{{7, 99}}, Hand: 4, Steered: true, Ready: true,
+		ID: 3, PID: 7, PGID: 7, Boot: "b", Signalled: []Proc{{7, 99}}, Hand: 4, Told: true,
 		Inodes: map[string]uint64{".o": 12},
 	}
 	if err := d.Put(want); err != nil {
@@ -144,7 +144,7 @@ func TestWhatARecordHolds(t *testing.T) {
 		t.Fatalf("%+v, %d, %q", got, last, bad)
 	}
 	for _, r := range got {
-		if r.ID == 3 && (len(r.Signalled) != 1 || r.Signalled[0] != want.Signalled[0] || r.Hand != 4 || !r.Steered || !r.Ready || r.Inodes[".o"] != 12) {
+		if r.ID == 3 && (len(r.Signalled) != 1 || r.Signalled[0] != want.Signalled[0] || r.Hand != 4 || !r.Told || r.Inodes[".o"] != 12) {
 			t.Errorf("%+v", r)
 		}
 	}

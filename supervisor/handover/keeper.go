@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -25,6 +26,9 @@ const (
 	// for as long as it lives; whoever has it owns the socket.
 	NotifySocket = "notify.sock"
 	KeeperLock   = "keeper.lock"
+
+	// pidFile is the daemon's, in HOME.
+	pidFile = "supervisor.pid"
 
 	// ExitsName and ExeName are names in the store: the pipe of reports (Exits), which
 	// the keeper itself puts there, and the daemon's own binary, opened with O_PATH.
@@ -138,13 +142,23 @@ func Keeper(o KeeperOptions) int {
 	if err == nil {
 		return k.run()
 	}
-	k.say("cannot keep %s: %v", o.Home, err)
 	if errors.Is(err, errLocked) {
+		k.say("cannot start a supervisor on %s: %s", o.Home, whoHas(o.Home))
 		k.answer(readyRunning)
 		return ExitLocked
 	}
+	k.say("cannot keep %s: %v", o.Home, err)
 	k.answer(fmt.Sprintf(readyError, err))
 	return exitFailed
+}
+
+// whoHas names the supervisor of a home, by the pid that it has left there.
+func whoHas(home string) string {
+	data, err := os.ReadFile(filepath.Join(home, pidFile))
+	if pid, bad := strconv.Atoi(strings.TrimSpace(string(data))); err == nil && bad == nil {
+		return fmt.Sprintf("pid %d has it", pid)
+	}
+	return "another one has it"
 }
 
 // answer says a line to whoever started the keeper, and no more.

@@ -30,8 +30,7 @@ type Record struct {
 	// Since schema 2.
 	Signalled []Proc            `json:"signalled,omitempty"` // who got the stop signal
 	Hand      int               `json:"hand,omitempty"`      // slot of the notification memory
-	Steered   bool              `json:"steered,omitempty"`   // its connections are steered
-	Ready     bool              `json:"ready,omitempty"`     // its gates are open
+	Told      bool              `json:"told,omitempty"`      // it was sent the message shutdown
 	Inodes    map[string]uint64 `json:"inodes,omitempty"`    // of what was pushed, by the name's suffix (".o")
 }
 

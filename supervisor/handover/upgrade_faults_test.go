@@ -13,20 +13,20 @@ import (
 )
 
 // newFaultyStage has a first player that dies at a point, or its successor does.
-func newFaultyStage(t *testing.T, point string) *stage {
+func newFaultyStage(t *testing.T, point string) *upgradeStage {
 	t.Helper()
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := newStage(t, fault.Name+"="+point, fault.Token+"="+token)
+	s := newUpgradeStage(t, fault.Name+"="+point, fault.Token+"="+token)
 	s.ask(order{Verb: "hold", N: 3})
 	s.ask(order{Verb: "write", Name: "w1.i", Text: "unread"})
 	return s
 }
 
 // unread checks that whoever serves has what was written before.
-func (s *stage) unread() {
+func (s *upgradeStage) unread() {
 	s.t.Helper()
 	s.fine()
 	if a := s.ask(order{Verb: "read", Name: "w1.o"}); a.Text != "unread" {

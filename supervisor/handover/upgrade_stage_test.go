@@ -24,8 +24,8 @@ const stageGuard = 60 * time.Second
 // ample are limits that a busy machine does not reach.
 var ample = [3]time.Duration{stageGuard / 4, stageGuard / 4, stageGuard / 4}
 
-// stage is a folder in which players follow each other.
-type stage struct {
+// upgradeStage is a folder in which players follow each other.
+type upgradeStage struct {
 	t       *testing.T
 	dir     string
 	journal chan string
@@ -34,12 +34,12 @@ type stage struct {
 
 // newStage starts the first player. Those that come after it become children of
 // the test, which so learns how they end.
-func newStage(t *testing.T, env ...string) *stage {
+func newUpgradeStage(t *testing.T, env ...string) *upgradeStage {
 	t.Helper()
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	s := &stage{t: t, dir: t.TempDir(), journal: make(chan string, 100)}
+	s := &upgradeStage{t: t, dir: t.TempDir(), journal: make(chan string, 100)}
 	path := filepath.Join(s.dir, "journal")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func newStage(t *testing.T, env ...string) *stage {
 }
 
 // orphans are the processes that players have left to the test.
-func (s *stage) orphans() (pids []int) {
+func (s *upgradeStage) orphans() (pids []int) {
 	paths, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, path := range paths {
 		text, _ := os.ReadFile(path)
@@ -103,7 +103,7 @@ func (s *stage) orphans() (pids []int) {
 }
 
 // endOrphans ends whoever was left behind by a player.
-func (s *stage) endOrphans() {
+func (s *upgradeStage) endOrphans() {
 	for left := s.orphans(); len(left) > 0; left = s.orphans() {
 		for _, pid := range left {
 			unix.Kill(pid, unix.SIGKILL)
@@ -113,7 +113,7 @@ func (s *stage) endOrphans() {
 }
 
 // await waits for an event of the journal and returns its pid.
-func (s *stage) await(event string) (pid int) {
+func (s *upgradeStage) await(event string) (pid int) {
 	s.t.Helper()
 	guard := time.After(stageGuard)
 	for {
@@ -129,7 +129,7 @@ func (s *stage) await(event string) (pid int) {
 	}
 }
 
-func (s *stage) call(o order) (a answer, err error) {
+func (s *upgradeStage) call(o order) (a answer, err error) {
 	conn, err := net.Dial("unix", filepath.Join(s.dir, "sock"))
 	if err != nil {
 		return a, err
@@ -142,7 +142,7 @@ func (s *stage) call(o order) (a answer, err error) {
 	return a, json.NewDecoder(conn).Decode(&a)
 }
 
-func (s *stage) ask(o order) answer {
+func (s *upgradeStage) ask(o order) answer {
 	s.t.Helper()
 	a, err := s.call(o)
 	if err != nil {
@@ -152,12 +152,12 @@ func (s *stage) ask(o order) answer {
 }
 
 // upgrade asks for one, of this very binary unless the order says otherwise.
-func (s *stage) upgrade(o order) answer {
+func (s *upgradeStage) upgrade(o order) answer {
 	s.t.Helper()
 	return s.ask(s.order(o))
 }
 
-func (s *stage) order(o order) order {
+func (s *upgradeStage) order(o order) order {
 	o.Verb = "upgrade"
 	if o.Binary == "" {
 		o.Binary = playerBinary()
@@ -169,7 +169,7 @@ func (s *stage) order(o order) order {
 }
 
 // took checks an upgrade that went well, and returns the new process.
-func (s *stage) took(a answer) int {
+func (s *upgradeStage) took(a answer) int {
 	s.t.Helper()
 	if a.Error != "" {
 		s.t.Fatalf("%s %q", a.Error, a.Words)
@@ -181,7 +181,7 @@ func (s *stage) took(a answer) int {
 }
 
 // fine checks whoever serves, and returns how many descriptors it has.
-func (s *stage) fine() (pid, fds int) {
+func (s *upgradeStage) fine() (pid, fds int) {
 	s.t.Helper()
 	a := s.ask(order{Verb: "look"})
 	if a.Error != "" {
@@ -191,7 +191,7 @@ func (s *stage) fine() (pid, fds int) {
 }
 
 // load asks all the time until it is stopped; no request may fail.
-func (s *stage) load() (stop func()) {
+func (s *upgradeStage) load() (stop func()) {
 	var group sync.WaitGroup
 	var done atomic.Bool
 	var asked atomic.Int64

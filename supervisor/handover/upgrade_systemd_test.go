@@ -72,7 +72,7 @@ func TestInsideSystemd(t *testing.T) {
 	}
 	for _, name := range []string{"tame", "alien"} {
 		t.Run(name, func(t *testing.T) {
-			s := &stage{t: t, dir: dir + "/" + name}
+			s := &upgradeStage{t: t, dir: dir + "/" + name}
 			systemctl(t, "start", name)
 			for range 3 {
 				a := s.upgrade(order{Binary: dir + "/player"})
@@ -110,7 +110,7 @@ func TestDeathWithinTakeMainInsideSystemd(t *testing.T) {
 	if dir == "" {
 		return
 	}
-	s := &stage{t: t, dir: dir + "/mortal"}
+	s := &upgradeStage{t: t, dir: dir + "/mortal"}
 	systemctl(t, "start", "mortal")
 	first := mainPID(t, "mortal")
 	a := s.upgrade(order{Binary: dir + "/player"})

@@ -12,7 +12,7 @@ import (
 )
 
 func TestTwentyUpgradesUnderLoad(t *testing.T) {
-	s := newStage(t)
+	s := newUpgradeStage(t)
 	s.ask(order{Verb: "hold", N: 750})
 	stop := s.load()
 	_, before := s.fine()
@@ -93,7 +93,7 @@ func TestAFailedUpgradeChangesNothing(t *testing.T) {
 		{"called off in the stand-still", order{OffWhen: "quiet"}, "it was called off: context canceled"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := newStage(t)
+			s := newUpgradeStage(t)
 			s.ask(order{Verb: "hold", N: 3})
 			s.ask(order{Verb: "write", Name: "w1.i", Text: "unread"})
 			pid, _ := s.fine()
@@ -116,7 +116,7 @@ func TestAFailedUpgradeChangesNothing(t *testing.T) {
 }
 
 func TestFailuresLeaveNothing(t *testing.T) {
-	s := newStage(t)
+	s := newUpgradeStage(t)
 	s.ask(order{Verb: "hold", N: 300})
 	s.took(s.upgrade(order{}))
 	fail := func(times int) (fds int) {
@@ -140,7 +140,7 @@ func TestFailuresLeaveNothing(t *testing.T) {
 func TestTheNewOneDiesWhenItIsReady(t *testing.T) {
 	for _, act := range []string{"ready:exit", "ready:kill", "given:early"} {
 		t.Run(act, func(t *testing.T) {
-			s := newStage(t)
+			s := newUpgradeStage(t)
 			pid, _ := s.fine()
 			// The old one notices it before it is to name it upward, or there at the latest.
 			a := s.upgrade(order{Env: []string{playerNew + "=" + act}, Old: "ready:error", Limits: [3]time.Duration{stageGuard / 4, time.Second, stageGuard / 4}})
@@ -163,7 +163,7 @@ func TestTheNewOneDiesWhenItIsReady(t *testing.T) {
 // The holder has heard of the new one, and so of its end too: it starts another when
 // the old one has made room.
 func TestTheNewOneDiesWhenItIsNamed(t *testing.T) {
-	s := newStage(t)
+	s := newUpgradeStage(t)
 	s.upgrade(order{Old: "ready:slay"})
 	if err := s.first.Wait(); err != nil {
 		t.Errorf("the old one: %v", err)
@@ -174,7 +174,7 @@ func TestTheNewOneDiesWhenItIsNamed(t *testing.T) {
 }
 
 func TestAHolderThatIsNotToldCallsOff(t *testing.T) {
-	s := newStage(t)
+	s := newUpgradeStage(t)
 	pid, _ := s.fine()
 	a := s.upgrade(order{Old: "ready:error"})
 	if a.Error != "cannot upgrade: cannot name the new supervisor upward: nobody listens" {
@@ -189,7 +189,7 @@ func TestAHolderThatIsNotToldCallsOff(t *testing.T) {
 func TestTheOldOneIsKilled(t *testing.T) {
 	for _, step := range []string{"state", "held", "quiet", "ready", "mainpid"} {
 		t.Run(step, func(t *testing.T) {
-			s := newStage(t)
+			s := newUpgradeStage(t)
 			s.ask(order{Verb: "hold", N: 3})
 			if a, err := s.call(s.order(order{Old: step + ":kill"})); err == nil && step != "mainpid" {
 				t.Fatalf("it answers %+v", a)
@@ -207,7 +207,7 @@ func TestTheOldOneIsKilled(t *testing.T) {
 }
 
 func TestOneUpgradeAtATime(t *testing.T) {
-	s := newStage(t)
+	s := newUpgradeStage(t)
 	first := make(chan answer, 1)
 	go func() { // ends with the upgrade
 		a, _ := s.call(s.order(order{Env: []string{playerNew + "=start:hang"}, Limits: [3]time.Duration{stageGuard, stageGuard, stageGuard}}))
@@ -225,7 +225,7 @@ func TestOneUpgradeAtATime(t *testing.T) {
 }
 
 func TestWhatChangesMeanwhileIsTold(t *testing.T) {
-	s := newStage(t)
+	s := newUpgradeStage(t)
 	s.ask(order{Verb: "hold", N: 450})
 	s.took(s.upgrade(order{Text: "changes"}))
 	if a := s.ask(order{Verb: "read", Name: "w0.o"}); a.Error == "" {
@@ -240,7 +240,7 @@ func TestWhatChangesMeanwhileIsTold(t *testing.T) {
 
 // What a new process says before it is ready is told, and kept.
 func TestLastWords(t *testing.T) {
-	s := newStage(t)
+	s := newUpgradeStage(t)
 	a := s.upgrade(order{Env: []string{playerNew + "=adopted:panic"}})
 	if len(a.Words) < 5 || len(a.Words) > maxLines {
 		t.Errorf("words: %q", a.Words)
