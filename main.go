@@ -2,19 +2,28 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"runtime/debug"
+	"syscall"
 
 	"supervisor/supervisor/cli"
 	"supervisor/supervisor/daemon"
+	"supervisor/supervisor/handover"
 	"supervisor/supervisor/process"
+	"supervisor/supervisor/state"
 )
 
 func main() {
-	if process.IsShim(os.Args) {
+	switch {
+	case process.IsShim(os.Args):
 		process.ShimMain()
+	case handover.IsKeeper(os.Args):
+		os.Exit(keeperCode(handover.KeeperMain(os.Args)))
+	case handover.IsHeir(os.Args):
+		os.Exit(handover.HeirMain(os.Args))
 	}
-	os.Exit(cli.Run(os.Args, cli.Env{Version: version(), Daemon: runDaemon}))
+	os.Exit(cli.Run(os.Args, cli.Env{Version: version(), Daemon: runDaemon, Keeper: runKeeper}))
 }
 
 // runDaemon gives the command line's wishes to the daemon.
@@ -27,6 +36,24 @@ func runDaemon(o cli.DaemonOptions) int {
 		options.Ready = os.NewFile(uintptr(o.ReadyFD), "ready")
 	}
 	return daemon.Main(options)
+}
+
+// runKeeper becomes the keeper of a daemon in the foreground: the same process, under a
+// name that those know it by who look for it.
+func runKeeper(o cli.KeeperOptions) int {
+	args := handover.KeeperOptions{Home: o.Home, Daemon: o.Daemon}.Args()
+	err := syscall.Exec("/proc/self/exe", args, os.Environ())
+	fmt.Fprintf(o.Stderr, "cannot start the supervisor: cannot execute its own program as the keeper: %v\n", err)
+	return 1
+}
+
+// keeperCode is a keeper's exit code as the command line has them: that another
+// supervisor has the home is a failure like others.
+func keeperCode(code int) int {
+	if code == handover.ExitLocked {
+		return state.ExitFailed
+	}
+	return code
 }
 
 // version is the module's as the go command stamped it.

@@ -77,12 +77,13 @@ func lockFolder(dir string) (unlock func(), err error) {
 }
 
 // keeperArgs are the arguments of the keeper in the background, and after -- of the
-// daemon that it starts. The keeper passes the ready pipe on and keeps no copy.
+// daemon that it starts. The keeper passes the ready pipe on, to the first one alone, with
+// its --ready-fd, and keeps no copy.
 func keeperArgs(home string, readyFD int) []string {
-	fd := strconv.Itoa(readyFD)
-	return append([]string{"supervisor-keeper", home, "--ready-fd", fd, "--"}, daemonArgs(readyFD)...)
+	return []string{"supervisor-keeper", home, "--ready-fd", strconv.Itoa(readyFD), "--", "supervisor", "daemon"}
 }
 
+// daemonArgs are those of a daemon with nobody above it.
 func daemonArgs(readyFD int) []string {
 	return []string{"supervisor", "daemon", "--ready-fd", strconv.Itoa(readyFD)}
 }

@@ -45,7 +45,7 @@ func fakeKeeper(o KeeperOptions) int {
 
 // backgroundKeeper runs one daemon, ends as it does, and leaves its pid.
 func backgroundKeeper(args []string) int {
-	home, daemon := args[1], args[5:]
+	home, daemon := args[1], append(args[5:], "--ready-fd", "3") // as the first daemon gets it
 	os.WriteFile(filepath.Join(home, "keeper"), []byte(strconv.Itoa(os.Getpid())), 0o600)
 	if !slices.Equal(args[2:5], []string{"--ready-fd", "3", "--"}) {
 		return 99

@@ -205,7 +205,8 @@ func TestUpgradeJSONAndDefault(t *testing.T) {
 	w.executable = "/proc/self/exe"
 	h := w.hold()
 	first, second := stuck(control.Pong{PID: 1, Version: "v1"}), newFake()
-	second.pong = control.Pong{PID: 2, Version: "v2"}
+	exe, _ := os.Readlink("/proc/self/exe")
+	second.pong = control.Pong{PID: 2, Version: "v2", Binary: exe}
 	daemon := h.serve(first)
 	go func() {
 		<-first.begun
@@ -214,11 +215,11 @@ func TestUpgradeJSONAndDefault(t *testing.T) {
 		close(first.hold)
 	}()
 	w.want(w.run("upgrade", "--json"), 0)
-	want := `{"old":{"pid":1,"version":"v1"},"new":{"pid":2,"version":"v2"},"workers_kept":0,"messages":[]}` + "\n"
+	want := `{"old":{"pid":1,"version":"v1"},"new":{"pid":2,"version":"v2","binary":"` + exe + `"},"workers_kept":0,"messages":[]}` + "\n"
 	if w.out != want || w.err != "" {
 		t.Errorf("got %s%s", w.out, w.err)
 	}
-	if exe, _ := os.Readlink("/proc/self/exe"); first.last().Binary != exe {
+	if first.last().Binary != exe {
 		t.Errorf("asked for %s, not %s", first.last().Binary, exe)
 	}
 }

@@ -60,7 +60,7 @@ func runUpgrade(s *session, c *ucli.Context) error {
 		return failed("cannot tell whether the supervisor was upgraded: %v", lost)
 	case after.pong.PID == before.pong.PID:
 		return failed("cannot upgrade to %s: pid %d went on; nothing changed", binary, before.pong.PID)
-	case broken != nil && after.pong.Binary != binary:
+	case after.pong.Binary != binary && (broken != nil || after.pong.Binary == before.pong.Binary):
 		return failed("cannot upgrade to %s: the supervisor died on the way, and came back as %s: pid %d -> pid %d (%s)",
 			binary, after.pong.Binary, before.pong.PID, after.pong.PID, after.pong.Version)
 	}

@@ -2,12 +2,8 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -15,9 +11,7 @@ import (
 
 	"supervisor/ready/gate"
 	"supervisor/supervisor"
-	"supervisor/supervisor/handover"
-	"supervisor/supervisor/listener"
-	"supervisor/supervisor/logs"
+	"supervisor/supervisor/fault"
 	"supervisor/supervisor/probe"
 	"supervisor/supervisor/process"
 	"supervisor/supervisor/state"
@@ -32,8 +26,17 @@ type attendant struct {
 	order supervisor.SpawnOrder
 
 	child  *process.Child
+	exit   *process.Exit // of an adopted one, if that was heard already
 	gates  *gate.Gates
 	prober *probe.Prober // nil: nothing is asked
+
+	attending bool           // what it says is heard; the world's lock guards it
+	begun     bool           // the loop knows that its program runs
+	hand      int            // its place in the memory for notifications, -1: none
+	told      bool           // it was sent the message shutdown
+	stale     []int          // log files as another daemon had them open
+	kept      map[string]int // its descriptors in the store, by suffix
+	closed    bool           // all that it had was let go of
 
 	acceptUntil time.Time   // steered: when its stop signal is due at the latest
 	over        atomic.Bool // its main process has ended
@@ -45,221 +48,6 @@ const (
 	drainTimeout = 2 * time.Second        // for the channels of an ended worker, which a grandchild may hold
 	heldTimeout  = 100 * time.Millisecond // and of one that has left processes, which surely do
 )
-
-// start is the spawn: channels, shim, state file, go.
-func (p *attendant) start() {
-	stage, err := p.spawn()
-	if err == nil {
-		return
-	}
-	if p.gates != nil {
-		p.gates.Close()
-	}
-	p.w.logs.Finish(p.order.ID)
-	p.w.table.Detach(p.order.ID)
-	p.w.records.Drop(p.order.ID)
-	p.w.tell(supervisor.SpawnFailed{ID: p.order.ID, Stage: stage, Err: err})
-}
-
-func (p *attendant) spawn() (stage string, err error) {
-	if err := p.w.room.take(); err != nil {
-		return "descriptors", err
-	}
-	defer p.w.room.giveBack()
-	o, s := p.order, p.order.Spec
-	account, err := p.account()
-	if err != nil {
-		return "user", err
-	}
-	ends, err := p.w.logs.Open(p.logWorker(account))
-	if err != nil {
-		return "logs", err
-	}
-	defer ends.Close()
-	channels := channelsOf(s, o.Launch)
-	channels.Worker, channels.Allow = o.ID, p.speaksForWorker
-	files, err := p.w.table.Files(p.listens(0), declared(s.Listen))
-	if err != nil {
-		return "listen", err
-	}
-	if channels.Tableflip != nil {
-		channels.Tableflip.Listeners = tableflipListeners(s.Listen, files)
-	}
-	gates, inherited, err := gate.Open(channels, p.heard)
-	if err != nil {
-		return "channels", err
-	}
-	p.gates = gates
-	defer gates.CloseChild()
-	spec := p.spec(account, ends, inherited, files)
-	prober, err := p.newProber(spec)
-	if err != nil {
-		return "ready", err
-	}
-	child, err := p.w.fork(spec)
-	if err != nil {
-		return stageOf(err), err
-	}
-	p.child = child
-	if err := p.record(); err != nil {
-		p.w.note(o.App, o.ID, fmt.Sprintf("%v; after a crash of the supervisor this worker is not known", err))
-	}
-	p.watchListeners(child)
-	if err := child.Go(); err != nil {
-		return stageOf(err), err
-	}
-	p.w.tell(supervisor.Spawned{ID: o.ID, PID: child.PID()})
-	gates.Start()
-	p.w.logs.Start(o.ID)
-	if p.prober = prober; prober != nil {
-		prober.Start()
-	}
-	p.w.working.Add(1)
-	go p.watch() // ends when the group is gone
-	return "", nil
-}
-
-// account is the user that the worker runs as; nil: as the supervisor.
-func (p *attendant) account() (*process.Account, error) {
-	if p.order.Spec.User == "" && p.order.Spec.Group == "" {
-		return nil, nil
-	}
-	return process.LookupAccount(p.order.Spec.User, p.order.Spec.Group)
-}
-
-func (p *attendant) logWorker(account *process.Account) logs.Worker {
-	s := p.order.Spec
-	out, errs := p.w.logPaths(s, p.order.Slot)
-	file := func(path string) logs.FileConfig {
-		return logs.FileConfig{
-			Path: path, MaxSize: s.Log.MaxSize, MaxFiles: s.Log.MaxFiles, Compress: s.Log.Compress,
-			Format: logs.Format{DateFormat: s.LogDateFormat, JSON: s.LogType == state.LogJSON},
-			Merged: s.MergeLogs,
-		}
-	}
-	worker := logs.Worker{
-		ID: p.order.ID, Label: label(s.Name, p.order.Slot), App: s.Name, Slot: p.order.Slot, Out: file(out), Err: file(errs),
-	}
-	if account != nil {
-		worker.UID, worker.GID = max(0, account.Credential.UID), max(0, account.Credential.GID)
-	}
-	return worker
-}
-
-// label names a worker in its log lines.
-func label(app string, slot int) string { return fmt.Sprintf("%s:%d", app, slot) }
-
-// channelsOf says by which channels a worker may say that it is ready.
-func channelsOf(s state.Spec, launch state.Launch) gate.Config {
-	switch s.Protocol {
-	case state.ProtocolNone:
-		return gate.Config{}
-	case state.ProtocolSystemd:
-		return gate.Config{Notify: true}
-	case state.ProtocolNode:
-		return gate.Config{Node: true}
-	case state.ProtocolTableflip:
-		return gate.Config{Tableflip: &gate.Tableflip{}}
-	}
-	return gate.Config{FD: true, Notify: true, Node: launch.Node}
-}
-
-// tableflipListeners are the declared sockets that a tableflip program may inherit:
-// those of unix would lose their files (tableflip, fds.go), and come by interception.
-func tableflipListeners(listen []state.Listen, files []listener.File) (passed []gate.Listener) {
-	for i, l := range listen {
-		if l.Network == "tcp" {
-			passed = append(passed, gate.Listener{FD: files[i].FD, Address: l.Address})
-		}
-	}
-	return passed
-}
-
-// spec is everything the shim needs: the listeners from 3 up in the file's order,
-// then the channels.
-func (p *attendant) spec(account *process.Account, ends logs.Ends, inherited gate.Child, files []listener.File) process.Spec {
-	o, s := p.order, p.order.Spec
-	spec := process.Spec{
-		Path: o.Launch.Path, Argv: o.Launch.Argv, Dir: o.Launch.Dir,
-		Stdin: -1, Stdout: ends.Stdout, Stderr: ends.Stderr,
-		Umask: s.Umask, Nice: s.Nice,
-	}
-	env := merge(workerEnv(s, o.Launch.BaseEnv), o.Launch.Env)
-	set := identity(s, env, o.Slot, o.Gen, o.ID)
-	if account != nil {
-		spec.Credential = &account.Credential
-		for name, value := range map[string]string{"HOME": account.Home, "USER": account.Name, "LOGNAME": account.Name} {
-			if _, given := s.Env[name]; !given && value != "" {
-				set[name] = value
-			}
-		}
-	}
-	if len(s.Listen) > 0 && (s.Protocol == state.ProtocolAuto || s.Protocol == state.ProtocolSystemd) {
-		var names []string
-		for _, f := range files {
-			spec.Files, names = append(spec.Files, f.FD), append(names, f.Name)
-		}
-		set["LISTEN_FDS"], set["LISTEN_FDNAMES"] = fmt.Sprint(len(names)), strings.Join(names, ":")
-		spec.ListenPID = true
-	}
-	maps.Copy(set, p.drainEnv(env))
-	spec.Env = append(merge(env, set), inherited.Env(3+len(spec.Files))...)
-	spec.Files = append(spec.Files, inherited.Files...)
-	for _, l := range s.Limits {
-		spec.Limits = append(spec.Limits, process.Limit{Resource: l.Resource, Soft: l.Soft, Hard: l.Hard})
-	}
-	if s.Mode == state.Cluster && s.Intercept {
-		spec.Filter = process.FilterListen
-		if slices.ContainsFunc(s.Listen, func(l state.Listen) bool { return l.Network == "unix" }) {
-			spec.Filter = process.FilterUnlink
-		}
-		spec.Deserted = p.deserted
-	}
-	return spec
-}
-
-// deserted tells, when it is known, that no process of the worker is left.
-func (p *attendant) deserted() bool { return p.w.table.Deserted(p.order.ID) }
-
-// record writes the state file, before the go byte.
-func (p *attendant) record() error {
-	o := p.order
-	return p.w.records.Put(handover.Record{
-		ID: o.ID, App: o.App, Slot: o.Slot, Generation: o.Gen,
-		PID: p.child.PID(), PGID: p.child.PID(), StartTime: p.child.StartTime(), Boot: p.w.boot,
-		KillSignal: o.Spec.KillSignal, KillAfter: o.Spec.KillTimeout,
-	})
-}
-
-// watchListeners gives the worker's bind and listen calls to the table, or says why
-// they can't be seen.
-func (p *attendant) watchListeners(child *process.Child) {
-	o := p.order
-	if err := child.FilterErr(); err != nil {
-		p.w.unseen(o.App, fmt.Sprintf("%v; declare the sockets with listen: and take them by LISTEN_FDS", err))
-		return
-	}
-	fd := child.TakeNotifyFD()
-	if fd < 0 {
-		return
-	}
-	if err := p.w.table.Attach(p.listens(child.PID()), fd); err != nil {
-		p.w.unseen(o.App, err.Error())
-	}
-}
-
-// listens is the worker as the table of sockets knows it.
-func (p *attendant) listens(pid int) listener.Worker {
-	o := p.order
-	return listener.Worker{ID: o.ID, App: o.App, Slot: o.Slot, PID: pid, Even: o.Spec.Steered()}
-}
-
-func stageOf(err error) string {
-	if staged, ok := errors.AsType[*process.StageError](err); ok {
-		return string(staged.Stage)
-	}
-	return "spawn"
-}
 
 // speaksForWorker reports whether a process may say READY=1 for the worker: one of
 // its group, or one that is gone already (systemd-notify ends at once) and had the
@@ -282,8 +70,8 @@ func (p *attendant) speaksForWorker(pid int32, uid uint32) bool {
 func (p *attendant) heard(f gate.Fact) {
 	id := p.order.ID
 	switch f := f.(type) {
-	case gate.Ready:
-		p.w.tell(supervisor.BecameReady{ID: id, Via: string(f.Via)})
+	case gate.Ready: // it is taken from its channel when it is on record
+		p.w.record(supervisor.BecameReady{ID: id, Via: string(f.Via)})
 	case gate.Status:
 		p.w.tell(supervisor.Said{ID: id, Text: f.Text})
 	case gate.ExtendTimeout:
@@ -298,7 +86,7 @@ func (p *attendant) heard(f gate.Fact) {
 // watch tells the process's end, then its group's.
 func (p *attendant) watch() {
 	defer p.w.working.Done()
-	exit := <-p.child.Exited()
+	exit := p.ended()
 	p.askNoMore()
 	id := p.order.ID
 	p.over.Store(true)
@@ -313,25 +101,64 @@ func (p *attendant) watch() {
 	p.gates.Drain(ctx)
 	cancel()
 	p.w.logs.Drain(id)
+	fault.Point("exit.heard")
 	p.w.tell(supervisor.Ended{
 		ID: id, Code: exit.Status.Code, Signal: exit.Status.Signal, SignalName: signalName(exit.Status.Signal), Left: exit.Left,
 		How: exit.Status.String(), LastLines: p.w.logs.LastLines(id, quotedLines),
 	})
 	<-p.child.Gone()
+	closed := make(chan struct{})
 	p.push(func() {
-		p.w.logs.Finish(id)
-		p.gates.Close()
-		p.w.table.Detach(id)
-		p.w.records.Drop(id)
-		p.w.tell(supervisor.Gone{ID: id})
+		p.close()
+		close(closed)
 	})
+	<-closed
+	p.w.record(supervisor.Gone{ID: id}) // what tells how it ended is there until then
+	fault.Point("gone.recorded")
+	p.child.Release()
+	fault.Point("gone.released")
+	p.w.records.Drop(id)
+}
+
+// ended waits for the end of the main process.
+func (p *attendant) ended() process.Exit {
+	if p.exit != nil {
+		return *p.exit
+	}
+	return <-p.child.Exited()
+}
+
+// close lets go of all that a worker which is no more has had.
+func (p *attendant) close() {
+	id := p.order.ID
+	p.closed = true
+	for _, suffix := range []string{keptFile, keptErrs} {
+		p.w.store.Remove(storeName(id, suffix))
+	}
+	for suffix := range p.kept {
+		p.w.store.Remove(storeName(id, suffix))
+	}
+	p.w.logs.Finish(id)
+	if p.gates != nil {
+		p.gates.Close()
+	}
+	p.w.table.Detach(id)
+	p.w.hands.Free(p.hand)
+	if fd, ok := p.kept[keptBinds]; ok {
+		unix.Close(fd)
+	}
 }
 
 // alone is for a worker whose predecessor is gone.
 func (p *attendant) alone() {
-	if p.gates != nil {
-		p.gates.Alone()
+	if p.gates == nil {
+		return
 	}
+	if _, kept := p.kept[gate.SuffixFlipNames]; kept { // it is about to be closed
+		delete(p.kept, gate.SuffixFlipNames)
+		p.w.store.Remove(storeName(p.order.ID, gate.SuffixFlipNames))
+	}
+	p.gates.Alone()
 }
 
 // askNoMore ends the probe of a worker that is over, or told to be.
@@ -350,11 +177,16 @@ func (p *attendant) stop(o supervisor.StopOrder) {
 		return
 	}
 	p.count(false)
+	if o.Message && p.told {
+		return
+	}
 	if o.Message {
 		ctx, cancel := context.WithTimeout(context.Background(), sendTimeout)
 		err := p.gates.Send(ctx, "shutdown")
 		cancel()
 		if err == nil {
+			p.told = true
+			p.record()
 			p.w.working.Add(1)
 			go p.insist(o) // ends with the worker, or at half its kill_timeout
 			return
@@ -389,9 +221,12 @@ func (p *attendant) interrupt(o supervisor.StopOrder) {
 	mode := map[state.TreeKill]process.TreeMode{
 		state.TreeAuto: process.TreeAuto, state.TreeAll: process.TreeAll, state.TreeMain: process.TreeMain,
 	}[o.Tree]
+	fault.Point("stop.ordered")
 	if _, err := p.child.Stop(unix.Signal(o.Signal), mode, o.Pids); err != nil {
 		p.w.note(p.order.App, p.order.ID, err.Error())
 	}
+	fault.Point("stop.sent")
+	p.record()
 }
 
 // kill freezes the group first, so that what is counted is what is cut.

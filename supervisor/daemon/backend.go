@@ -33,9 +33,16 @@ type backend struct {
 	ctx     context.Context // of the daemon: work goes on when a client leaves
 	work    sync.WaitGroup
 	touched func() // somebody asks
+
+	upgrade func(ctx context.Context, binary string) error // nil: this process is replaced
+	unit    string                                         // of systemd that restarts us, "" for none
+	keeper  func() int
 }
 
-var _ control.Backend = (*backend)(nil)
+var (
+	_ control.Backend    = (*backend)(nil)
+	_ control.Introducer = (*backend)(nil)
+)
 
 // Do carries out a request; it goes on when the client has left.
 func (b *backend) Do(ctx context.Context, req state.Request) state.Result {
@@ -45,7 +52,7 @@ func (b *backend) Do(ctx context.Context, req state.Request) state.Result {
 	go func() { // ends with the work, or with the loop
 		defer b.work.Done()
 		defer b.touched()
-		done <- b.do(b.ctx, req)
+		done <- b.answer(b.ctx, req)
 	}()
 	select {
 	case r := <-done:
@@ -55,10 +62,19 @@ func (b *backend) Do(ctx context.Context, req state.Request) state.Result {
 	}
 }
 
-func (b *backend) do(ctx context.Context, req state.Request) state.Result {
+// answer does a request, or what is left to be done of one that was sent before.
+func (b *backend) answer(ctx context.Context, req state.Request) state.Result {
 	if req.Env == nil {
 		req.Env = b.env
 	}
+	if req.Resume {
+		return b.resume(ctx, req)
+	}
+	b.begin(req.ID)
+	return b.do(ctx, req)
+}
+
+func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 	switch req.Verb {
 	case state.VerbStart:
 		return b.start(ctx, req)
@@ -78,7 +94,15 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 		return b.signal(ctx, req)
 	case state.VerbFlush:
 		return b.flush(ctx, req)
+	case state.VerbUpgrade:
+		if err := b.upgrade(ctx, req.Binary); err != nil {
+			return failure(state.ExitFailed, "%v", err)
+		}
+		return state.Result{}
 	case state.VerbKill:
+		if b.unit != "" {
+			return failure(state.ExitFailed, "systemd would start it again: systemctl stop %s", b.unit)
+		}
 		b.loop.Close()
 		result := b.takeDown(ctx, state.Request{}, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
 		b.end()
@@ -279,6 +303,9 @@ func (b *backend) Events() (<-chan state.Event, func()) { return b.loop.Events()
 
 // Version is the daemon's.
 func (b *backend) Version() string { return b.version }
+
+// Introduce says who holds our descriptors and starts us again.
+func (b *backend) Introduce(p *control.Pong) { p.KeeperPID, p.Unit = b.keeper(), b.unit }
 
 // History returns the last n receipts of an app, or of all, oldest first.
 func (b *backend) History(ctx context.Context, name string, n int) ([]json.RawMessage, error) {

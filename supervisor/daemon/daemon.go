@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -16,12 +18,9 @@ import (
 	"supervisor/supervisor"
 	"supervisor/supervisor/control"
 	"supervisor/supervisor/handover"
-	"supervisor/supervisor/history"
-	"supervisor/supervisor/listener"
 	"supervisor/supervisor/logs"
 	"supervisor/supervisor/state"
 	"supervisor/supervisor/trim"
-	"supervisor/supervisor/usage"
 )
 
 // Options is how a daemon is started.
@@ -48,24 +47,37 @@ const (
 func Main(o Options) int {
 	own := newLogWriter(o.Stderr)
 	defer own.end()
-	d := &daemon{Options: o, home: home(o.Home), log: log.New(own, "", log.LstdFlags|log.LUTC)}
+	d := &daemon{Options: o, home: home(o.Home), log: log.New(own, "", log.LstdFlags|log.LUTC), control: -1, exe: -1}
 	if o.Foreground {
 		d.log.SetPrefix("supervisor: ")
 		d.log.SetFlags(log.Lmsgprefix)
 	}
 	err := d.begin()
 	if err != nil {
-		var held errHeld
-		if errors.As(err, &held) && o.Ready != nil {
-			d.ready(readyRunning)
-			return state.ExitOK
-		}
-		d.log.Print(err)
-		d.ready(fmt.Sprintf(readyError, err))
-		return state.ExitFailed
+		return d.notBegun(err)
 	}
 	d.ready(readyOK)
 	return d.run()
+}
+
+// notBegun tells why there is no daemon, and returns the exit code.
+func (d *daemon) notBegun(err error) int {
+	asks := d.Ready != nil // whoever started us asks the daemon that there is
+	if locked(err) && asks {
+		d.ready(readyRunning)
+	} else {
+		d.log.Print(err)
+		d.ready(fmt.Sprintf(readyError, err))
+	}
+	switch {
+	case errors.As(err, new(errNotOurs)):
+		return handover.ExitRefused
+	case locked(err) && d.keeperPID() != 0:
+		return handover.ExitLocked // the keeper is not to try again
+	case locked(err) && asks:
+		return state.ExitOK
+	}
+	return state.ExitFailed
 }
 
 // daemon is one run of Main.
@@ -74,16 +86,31 @@ type daemon struct {
 	home home
 	log  *log.Logger
 
-	lock    *os.File
-	signals chan os.Signal
-	end     chan struct{} // closed when a client asked for the end
-	ending  sync.Once
+	lock     *os.File
+	listener *net.UnixListener
+	store    *handover.Holder
+	records  handover.Dir
+	boot     string
+	keeper   atomic.Int64 // the pid of who holds descriptors for us; 0: somebody else does, or nobody
+	control  int          // the control socket, for whoever holds it; -1: nobody does yet
+	exe      int          // our own program, O_PATH
+	binary   string
+
+	signals   chan os.Signal
+	end       chan struct{} // closed when a client asked for the end
+	ending    sync.Once
+	upgrading sync.Mutex          // held during an upgrade
+	replaced  chan struct{}       // closed when another process has taken over
+	lost      chan struct{}       // closed when systemd can't be told who we are
+	successor *handover.Successor // that we are; nil: nobody has stepped back for us
 
 	ctx      context.Context // of the work: ends when everything is stopped
 	cancel   context.CancelFunc
 	loop     *supervisor.Loop
 	loopDone chan struct{}
 	world    *world
+	adopted  []*attendant // of workers that another daemon has started
+	restored bool         // what ran before us goes on: the file is not applied
 	backend  *backend
 	server   *control.Server
 	console  *logs.Console
@@ -96,87 +123,6 @@ func (d *daemon) ready(line string) {
 		d.Ready.Close()
 		d.Ready = nil
 	}
-}
-
-// begin takes the home and gets everything up to the control socket ready. An error
-// leaves nothing behind.
-func (d *daemon) begin() (err error) {
-	if d.lock, err = d.home.prepare(); err != nil {
-		return err
-	}
-	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ)
-	d.signals = make(chan os.Signal, 16)
-	signal.Notify(d.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
-	d.end, d.loopDone = make(chan struct{}), make(chan struct{})
-	d.ctx, d.cancel = context.WithCancel(context.Background())
-	defer func() {
-		if err != nil {
-			d.cancel()
-			signal.Stop(d.signals)
-			d.lock.Close()
-		}
-	}()
-
-	boot := handover.Boot()
-	records := handover.Dir(d.home.path("state"))
-	lastID := d.endRecorded(records, boot)
-	d.loop = supervisor.New(state.DaemonInfo{PID: os.Getpid(), Version: d.Version}, lastID, nil)
-	w := &world{
-		home: d.home, ctx: d.ctx, tell: d.loop.Tell, say: d.log.Printf, store: handover.None{},
-		records: records, history: history.Dir(d.home.path("history")), boot: boot,
-		apps: map[string]*lane{}, attendants: map[uint64]*attendant{},
-		forking: make(chan struct{}, perCPU*usableCPUs()),
-		looks:   looks{counting: make(chan struct{}, perCPU*usableCPUs())},
-		room:    newRoom(),
-	}
-	w.clearBuilds("", nil) // of an earlier daemon
-	if w.logs, err = logs.New(logs.Config{Facts: w.wrote}); err != nil {
-		return fmt.Errorf("cannot capture logs: %w", err)
-	}
-	w.table = listener.New(listener.Config{Store: w.store, Facts: w.heard})
-	d.world = w
-	d.backend = &backend{
-		loop: d.loop, world: w, history: w.history, logs: w.logs, sampler: &usage.Sampler{},
-		files: files{with: map[string]overrides{}}, version: d.Version, env: os.Environ(),
-		end: d.finish, ctx: d.ctx,
-	}
-	ln, err := d.home.listen()
-	if err == nil {
-		if err = d.home.writePID(); err != nil {
-			ln.Close()
-		}
-	}
-	if err != nil {
-		w.table.Close()
-		w.logs.Close()
-		return err
-	}
-	d.trimmer = trim.New()
-	w.touched, d.backend.touched = d.trimmer.Touched, d.trimmer.Touched
-	go func() { // ends with ctx
-		defer close(d.loopDone)
-		d.loop.Run(d.ctx, w)
-	}()
-	d.server = control.Serve(ln, d.backend)
-	return nil
-}
-
-// endRecorded ends the workers that an earlier daemon has left, by the stop ladder:
-// nobody can adopt them yet. It returns the largest id that was ever on record.
-func (d *daemon) endRecorded(records handover.Dir, boot string) uint64 {
-	left, last, bad := records.Read(boot)
-	for _, path := range bad {
-		d.log.Printf("state: moved aside what can't be read: %s", path)
-	}
-	var all sync.WaitGroup
-	for _, r := range left {
-		all.Go(func() { d.endOne(r) })
-	}
-	all.Wait()
-	for _, r := range left {
-		records.Drop(r.ID)
-	}
-	return last
 }
 
 func (d *daemon) finish() { d.ending.Do(func() { close(d.end) }) }
@@ -203,18 +149,31 @@ func (d *daemon) run() int {
 			done = true
 		case exit = <-code:
 			done = exit == state.ExitUsage
+		case <-d.replaced:
+			d.log.Print("another process has taken over")
+			ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+			defer cancel()
+			d.server.Close(ctx) // whoever asked for it gets an answer; nothing else is touched
+			return state.ExitOK
+		case <-d.lost:
+			return state.ExitFailed // as if we had crashed
 		}
 	}
 	if exit != state.ExitUsage {
 		exit = state.ExitOK
 	}
 	d.shutdown()
+	d.store.Say(fmt.Sprintf("X_END=%d", exit))
 	return exit
 }
 
 // first carries out the request of start --no-daemon. A file that can't be used
 // ends the daemon; an app that does not come up does not.
 func (d *daemon) first(req state.Request) int {
+	if d.restored {
+		d.backend.startedAs(req, d.log.Printf)
+		return state.ExitOK
+	}
 	result := d.backend.Do(d.ctx, req)
 	for _, m := range result.Messages {
 		d.log.Print(m)
@@ -258,7 +217,8 @@ func (d *daemon) obey(sig os.Signal) bool {
 		}
 		d.reopen()
 	case unix.SIGUSR2:
-		d.log.Print("SIGUSR2: upgrade is not supported yet")
+		d.log.Print("SIGUSR2: upgrade")
+		go d.upgrade(d.ctx, "") // ends with the upgrade, and logs how
 	default:
 		d.log.Printf("%s: stopping everything", sig)
 		return true
@@ -282,12 +242,21 @@ func (d *daemon) reopen() {
 	unix.Close(fd)
 }
 
+// closeState says that everything was stopped on purpose: the last word of a daemon.
+func (d *daemon) closeState() {
+	lastID := d.world.lastID // the loop has ended
+	d.world.journal.close(lastID)
+	d.world.working.Wait()
+	os.Remove(d.home.path("state", socketsFile))
+}
+
 // answerTimeout is how long the requests in work may take to see their answer sent.
 const answerTimeout = 5 * time.Second
 
 // shutdown stops every app, answers who waits, and leaves nothing. Nothing may be
 // started meanwhile: nobody would stop it.
 func (d *daemon) shutdown() {
+	<-d.world.journal.change(func(h *head) { h.Stopping = true })
 	d.loop.Close()
 	d.backend.Do(d.ctx, state.Request{Verb: state.VerbStop})
 	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
@@ -299,6 +268,7 @@ func (d *daemon) shutdown() {
 	<-d.loopDone
 	d.backend.work.Wait()
 	d.world.working.Wait()
+	d.closeState()
 	d.world.table.Close()
 	if d.console != nil {
 		d.console.Close()
@@ -309,5 +279,20 @@ func (d *daemon) shutdown() {
 	os.Remove(d.home.socket())
 	os.Remove(d.home.pidFile())
 	d.log.Print("ended")
-	d.lock.Close()
+	d.letGo()
+}
+
+// letGo closes what is open beside the hands, the lock last.
+func (d *daemon) letGo() {
+	for _, fd := range []int{d.control, d.exe} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+	if d.world != nil {
+		d.world.hands.Close()
+	}
+	if d.lock != nil {
+		d.lock.Close()
+	}
 }

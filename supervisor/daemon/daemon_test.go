@@ -88,7 +88,7 @@ func TestASecondDaemonIsRefusedWithThePidOfTheFirst(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	i.list()
-	lock, err := home(i.home).prepare()
+	lock, err := home(i.home).prepare(false)
 	if want := fmt.Sprintf("pid %d has it", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("the lock: %v, %v; want %q", lock, err, want)
 	}
@@ -122,7 +122,7 @@ func TestALogThatNobodyTakes(t *testing.T) {
 	unix.SetNonblock(fd, false)
 	i := begin(t, Options{Stderr: w})
 	for range 2 * logQueue {
-		unix.Kill(os.Getpid(), unix.SIGUSR2) // which is logged
+		unix.Kill(os.Getpid(), unix.SIGHUP) // which is logged, and reloads nothing
 		i.list()
 	}
 	i.must(state.Request{Verb: state.VerbStart, File: i.yaml(two(t)...)})

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 
@@ -15,15 +16,16 @@ import (
 // overrides are what an ecosystem was started with beside its text; reload applies
 // them again.
 type overrides struct {
-	envName   *string
-	instances *string
-	rename    *string
+	EnvName   *string `json:"env_name,omitempty"`
+	Instances *string `json:"instances,omitempty"`
+	Rename    *string `json:"rename,omitempty"`
 }
 
 // files remembers the ecosystems. A leaf: nobody is called with the lock held.
 type files struct {
 	mu   sync.Mutex
 	with map[string]overrides
+	keep func(map[string]overrides) // a copy, for the next daemon
 }
 
 // merged returns what a file is to be read with: what the request says over what
@@ -33,13 +35,13 @@ func (f *files) merged(path string, req state.Request) overrides {
 	defer f.mu.Unlock()
 	o := f.with[path]
 	if req.EnvName != nil {
-		o.envName = req.EnvName
+		o.EnvName = req.EnvName
 	}
 	if req.Instances != nil {
-		o.instances = req.Instances
+		o.Instances = req.Instances
 	}
 	if req.Rename != nil {
-		o.rename = req.Rename
+		o.Rename = req.Rename
 	}
 	return o
 }
@@ -50,8 +52,10 @@ func (f *files) remember(path string, o overrides, req state.Request) {
 		return
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.with[path] = o
+	now := maps.Clone(f.with)
+	f.mu.Unlock()
+	f.keep(now)
 }
 
 // read validates an ecosystem file. The error is for the client, exit code 2.
@@ -61,7 +65,7 @@ func (o overrides) read(path string, env []string) (*ecosystem.Ecosystem, *state
 		return nil, &state.Error{Code: state.ExitUsage, Message: fmt.Sprintf("cannot read %s: %v; nothing was changed", path, err)}
 	}
 	eco, err := ecosystem.Parse(src, ecosystem.Options{
-		File: path, EnvName: o.envName, Instances: o.instances, Rename: o.rename,
+		File: path, EnvName: o.EnvName, Instances: o.Instances, Rename: o.Rename,
 		CPUs: usableCPUs(), Disk: disk(), Path: lookEnv(env, "PATH"),
 	})
 	if err != nil {
@@ -90,10 +94,10 @@ func readBounded(path string) ([]byte, error) {
 }
 
 func (o overrides) name() string {
-	if o.envName == nil {
+	if o.EnvName == nil {
 		return ""
 	}
-	return *o.envName
+	return *o.EnvName
 }
 
 // usableCPUs is how many processors the daemon may use: affinity and, where a

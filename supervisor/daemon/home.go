@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -37,8 +38,9 @@ func (e errHeld) Error() string {
 }
 
 // prepare makes the folders and takes the lock, which is held until the returned
-// file is closed or the process ends. errHeld when another process has it.
-func (h home) prepare() (*os.File, error) {
+// file is closed or the process ends. errHeld when another process has it; with wait, if
+// it still has it lockWait later.
+func (h home) prepare(wait bool) (*os.File, error) {
 	for _, dir := range []string{"", "state", "history", "run", "logs"} {
 		if err := os.MkdirAll(h.path(dir), 0o700); err != nil {
 			return nil, fmt.Errorf("cannot use SUPERVISOR_HOME %s: %w", h, err)
@@ -51,7 +53,11 @@ func (h home) prepare() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot use SUPERVISOR_HOME %s: %w", h, err)
 	}
-	if err := flock(lock); err != nil {
+	err = flock(lock, unix.LOCK_NB)
+	if wait && errors.Is(err, unix.EWOULDBLOCK) {
+		err = flockWithin(lock, lockWait)
+	}
+	if err != nil {
 		lock.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, errHeld{string(h), h.pid()}
@@ -61,16 +67,37 @@ func (h home) prepare() (*os.File, error) {
 	return lock, nil
 }
 
-func flock(f *os.File) error {
+// flock takes the lock on a file; how is LOCK_NB, or 0 to wait for it.
+func flock(f *os.File, how int) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
 	}
 	var locked error
-	if err := raw.Control(func(fd uintptr) { locked = unix.Flock(int(fd), unix.LOCK_EX|unix.LOCK_NB) }); err != nil {
+	if err := raw.Control(func(fd uintptr) {
+		for {
+			if locked = unix.Flock(int(fd), unix.LOCK_EX|how); locked != unix.EINTR {
+				return
+			}
+		}
+	}); err != nil {
 		return err
 	}
 	return locked
+}
+
+// flockWithin waits for a lock. Whoever has it is about to leave.
+func flockWithin(f *os.File, patience time.Duration) error {
+	got := make(chan error, 1)
+	go func() { got <- flock(f, 0) }() // ends with the lock, or with this process
+	t := time.NewTimer(patience)
+	defer t.Stop()
+	select {
+	case err := <-got:
+		return err
+	case <-t.C:
+		return unix.EWOULDBLOCK
+	}
 }
 
 // pid is the daemon's as it wrote it, 0 if that can't be read.
@@ -84,6 +111,25 @@ func (h home) pid() int {
 		return 0
 	}
 	return pid
+}
+
+// inheritedListener is the control socket as whoever held it for us gives it back. fd
+// stays the caller's.
+func inheritedListener(fd int) (*net.UnixListener, error) {
+	own, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		err = unix.SetNonblock(own, true)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot take over the control socket: %w", err)
+	}
+	f := os.NewFile(uintptr(own), "control socket")
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("cannot take over the control socket: %w", err)
+	}
+	return ln.(*net.UnixListener), nil
 }
 
 // listen opens the control socket, 0600 from its first moment. Whoever holds the
@@ -104,6 +150,7 @@ func (h home) listen() (*net.UnixListener, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on %s: %w", path, err)
 	}
+	ln.SetUnlinkOnClose(false) // it may be another process's by then
 	return ln, nil
 }
 
@@ -114,9 +161,27 @@ func (h home) writePID() error {
 	if err == nil {
 		err = os.Rename(tmp, h.pidFile())
 	}
-	if err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("cannot write %s: %w", h.pidFile(), err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	os.Remove(tmp)
+	if errors.Is(err, unix.ENOSPC) && h.overwritePID() == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot write %s: %w", h.pidFile(), err)
+}
+
+// overwritePID writes over the pid of the daemon before us, where a disk has no room for
+// another file.
+func (h home) overwritePID() error {
+	f, err := os.OpenFile(h.pidFile(), os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	text := []byte(strconv.Itoa(os.Getpid()) + "\n")
+	if _, err := f.WriteAt(text, 0); err != nil {
+		return err
+	}
+	return f.Truncate(int64(len(text)))
 }

@@ -13,7 +13,7 @@ import (
 
 func TestAHomeHasOneHolder(t *testing.T) {
 	h := home(shortDir(t))
-	lock, err := h.prepare()
+	lock, err := h.prepare(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,17 +23,17 @@ func TestAHomeHasOneHolder(t *testing.T) {
 		}
 	}
 	var held errHeld
-	if _, err := h.prepare(); !errors.As(err, &held) || held.pid != 0 {
+	if _, err := h.prepare(false); !errors.As(err, &held) || held.pid != 0 {
 		t.Errorf("a second one: %v", err)
 	}
 	if err := os.WriteFile(h.pidFile(), []byte("4711\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.prepare(); err == nil || !strings.Contains(err.Error(), "pid 4711 has it") {
+	if _, err := h.prepare(false); err == nil || !strings.Contains(err.Error(), "pid 4711 has it") {
 		t.Errorf("a second one: %v", err)
 	}
 	lock.Close()
-	if lock, err = h.prepare(); err != nil {
+	if lock, err = h.prepare(false); err != nil {
 		t.Errorf("after the first has ended: %v", err)
 	}
 	lock.Close()
@@ -53,7 +53,7 @@ func TestAHomeThatCannotBeUsedIsNamed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	os.WriteFile(file, nil, 0o600)
 	for _, path := range []string{filepath.Join(file, "home"), file, "/proc/none"} {
-		if _, err := home(path).prepare(); err == nil || !strings.Contains(err.Error(), "cannot use SUPERVISOR_HOME "+path) {
+		if _, err := home(path).prepare(false); err == nil || !strings.Contains(err.Error(), "cannot use SUPERVISOR_HOME "+path) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -75,6 +75,7 @@ func TestWhatLiesAtTheSocketsPath(t *testing.T) {
 		t.Errorf("%v, %v", info, err)
 	}
 	ln.Close()
+	os.Remove(h.socket())
 	os.WriteFile(h.socket(), []byte("precious"), 0o600)
 	if _, err := h.listen(); err == nil || !strings.Contains(err.Error(), h.socket()+": it is there and is no socket") {
 		t.Errorf("over a file: %v", err)

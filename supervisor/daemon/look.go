@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"supervisor/supervisor/control"
 	"supervisor/supervisor/logs"
@@ -90,38 +92,122 @@ func (b *backend) describe(a state.App) state.Describe {
 // followBuffer is how many lines may wait for a client that follows logs.
 const followBuffer = 1024
 
-// Logs returns the last lines of the files, then what comes.
+// source is one stream of one worker's slot, and where it is written.
+type source struct {
+	app    string
+	slot   int
+	stream logs.Stream
+	path   string
+}
+
+func (s source) line(text string) control.LogLine {
+	return control.LogLine{App: s.app, Slot: s.slot, Stream: s.stream.String(), Text: text}
+}
+
+// sources are the files that a query is about, each once.
+func (w *world) sources(apps []state.App, q control.LogQuery) []source {
+	both := !q.Out && !q.Err
+	var all []source
+	seen := map[string]bool{}
+	for _, a := range apps {
+		for slot := range a.Instances {
+			out, errs := w.logPaths(a.Spec, slot)
+			for _, s := range []source{{a.Name, slot, logs.Stdout, out}, {a.Name, slot, logs.Stderr, errs}} {
+				wanted := both || s.stream == logs.Stdout && q.Out || s.stream == logs.Stderr && q.Err
+				if s.path != "" && wanted && !seen[s.path] {
+					seen[s.path] = true
+					all = append(all, s)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// Logs returns the last lines of the files, then what comes. What was broken off goes on
+// behind what was seen of it.
 func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.LogLine, error) {
 	b.touched()
 	apps, missing := b.chosen(ctx, q.Names)
 	if missing != nil {
 		return nil, missing
 	}
-	var follower *logs.Follower
-	if q.Follow { // from before the files are read: a line may come twice, none is missed
-		follower = b.logs.Follow(logs.Filter{Out: q.Out, Err: q.Err, Match: func(_ uint64, label string) bool {
-			app, _ := unlabel(label)
-			return len(q.Names) == 0 || slices.Contains(q.Names, app)
-		}})
+	from, err := cursorsOf(q.Cursors)
+	if err != nil {
+		return nil, &state.Error{Code: state.ExitUsage, Message: fmt.Sprintf("cannot go on with the logs: %v", err)}
+	}
+	sources := b.world.sources(apps, q)
+	var first []control.LogLine
+	if len(q.Cursors) == 0 {
+		first, from = tail(sources, q)
 	}
 	ch := make(chan control.LogLine, followBuffer)
-	go func() { // ends with ctx, or with the last line when it does not follow
+	if !q.Follow {
+		go func() { // ends with ctx, or the last line
+			defer close(ch)
+			give(ctx, ch, first)
+		}()
+		return ch, nil
+	}
+	follower := b.logs.FollowFrom(logs.Filter{Out: q.Out, Err: q.Err, Match: func(_ uint64, label string) bool {
+		app, _ := unlabel(label)
+		return len(q.Names) == 0 || slices.Contains(q.Names, app)
+	}}, begun(from, sources), followed(sources)...)
+	go func() { // ends with ctx
 		defer close(ch)
-		if follower != nil {
-			defer follower.Close()
-		}
-		for _, line := range b.world.tail(apps, q) {
-			select {
-			case ch <- line:
-			case <-ctx.Done():
-				return
-			}
-		}
-		if follower != nil {
+		defer follower.Close()
+		if give(ctx, ch, first) {
 			follow(ctx, follower, ch)
 		}
 	}()
 	return ch, nil
+}
+
+// cursorsOf are the places that a client has seen, the later of two in one file.
+func cursorsOf(texts []string) (from logs.Cursors, err error) {
+	for _, text := range texts {
+		cs, err := logs.ParseCursors(text)
+		if err != nil {
+			return nil, err
+		}
+		for _, c := range cs {
+			from.Set(c)
+		}
+	}
+	return from, nil
+}
+
+// begun adds the files of which nothing was seen: they are wanted from their begin.
+func begun(from logs.Cursors, sources []source) logs.Cursors {
+	for _, s := range sources {
+		if _, at, _ := logs.TailAt(s.path, 0); at.Path != "" {
+			if _, seen := from.Of(at.Path); !seen {
+				from.Set(logs.Cursor{Path: at.Path})
+			}
+		}
+	}
+	return from
+}
+
+// followed are sources as package logs knows them.
+func followed(sources []source) []logs.Source {
+	all := make([]logs.Source, len(sources))
+	for i, s := range sources {
+		all[i] = logs.Source{Path: s.path, Label: label(s.app, s.slot), Stream: s.stream}
+	}
+	return all
+}
+
+// give sends lines; false when ctx has ended.
+func give(ctx context.Context, ch chan<- control.LogLine, lines []control.LogLine) bool {
+	for _, line := range lines {
+		select {
+		case ch <- line:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 func follow(ctx context.Context, f *logs.Follower, ch chan<- control.LogLine) {
@@ -133,46 +219,36 @@ func follow(ctx context.Context, f *logs.Follower, ch chan<- control.LogLine) {
 		for _, l := range lines {
 			app, slot := unlabel(l.Label)
 			line := control.LogLine{App: app, Slot: slot, Stream: l.Stream.String(), Text: l.Text, Time: l.Time, Lost: int(l.Lost)}
-			select {
-			case ch <- line:
-			case <-ctx.Done():
+			if l.Cursor.Path != "" {
+				line.Cursor = l.Cursor.String()
+			}
+			if !give(ctx, ch, []control.LogLine{line}) {
 				return
 			}
 		}
 	}
 }
 
-// tail reads the last lines of each app's files: of every file as many as were
-// asked for, since raw lines carry no time to sort them by.
-func (w *world) tail(apps []state.App, q control.LogQuery) []control.LogLine {
-	if q.N <= 0 {
-		return nil
-	}
-	both := !q.Out && !q.Err
-	var all []control.LogLine
-	read := map[string]bool{}
-	for _, a := range apps {
-		for slot := range a.Instances {
-			out, errs := w.logPaths(a.Spec, slot)
-			for _, from := range []struct {
-				path, stream string
-				wanted       bool
-			}{{out, "out", both || q.Out}, {errs, "err", both || q.Err}} {
-				if from.path == "" || !from.wanted || read[from.path] {
-					continue
-				}
-				read[from.path] = true
-				lines, err := logs.Tail(from.path, q.N)
-				if err != nil {
-					continue // it has written nothing yet
-				}
-				for _, text := range lines {
-					all = append(all, control.LogLine{App: a.Name, Slot: slot, Stream: from.stream, Text: text, Time: time.Time{}})
-				}
-			}
+// tail reads the last lines of each file: of every one as many as were asked for, since
+// raw lines carry no time to sort them by. Whoever follows gets a mark of each file, and
+// goes on from there.
+func tail(sources []source, q control.LogQuery) (all []control.LogLine, from logs.Cursors) {
+	for _, s := range sources {
+		lines, at, err := logs.TailAt(s.path, q.N)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		for _, text := range lines {
+			all = append(all, s.line(text))
+		}
+		if q.Follow && at.Path != "" {
+			from.Set(at)
+			mark := s.line("")
+			mark.Mark, mark.Cursor = true, at.String()
+			all = append(all, mark)
 		}
 	}
-	return all
+	return all, from
 }
 
 // unlabel splits a worker's label into its app and slot.

@@ -22,9 +22,9 @@ func newRoom() *room {
 }
 
 const (
-	// perSpawn is how many descriptors a spawn takes at most at the same time; 8 of
-	// them stay as long as the worker lives.
-	perSpawn = 16
+	// perSpawn is how many descriptors a spawn takes at most at the same time; 9 of
+	// them stay as long as the worker lives, and one more for each formatted stream.
+	perSpawn = 20
 	// maxSpare are kept for requests, for binds and for looks at /proc, or as many as
 	// one in spareShare where the limit is low.
 	maxSpare   = 128

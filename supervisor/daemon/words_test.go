@@ -124,15 +124,15 @@ func TestALaneKeepsTheOrderAndEnds(t *testing.T) {
 }
 
 func TestOverridesStayUntilOthersAreGiven(t *testing.T) {
-	f := &files{with: map[string]overrides{}}
+	f := &files{with: map[string]overrides{}, keep: func(map[string]overrides) {}}
 	prod, four := "prod", "4"
 	first := f.merged("/e", state.Request{EnvName: &prod, Instances: &four})
-	if o := f.merged("/e", state.Request{}); o.envName != nil {
+	if o := f.merged("/e", state.Request{}); o.EnvName != nil {
 		t.Error("what was not remembered is used: a request that failed would count")
 	}
 	f.remember("/e", first, state.Request{})
 	stage := "stage"
-	if o := f.merged("/e", state.Request{EnvName: &stage}); *o.envName != "stage" || *o.instances != "4" || o.rename != nil {
+	if o := f.merged("/e", state.Request{EnvName: &stage}); *o.EnvName != "stage" || *o.Instances != "4" || o.Rename != nil {
 		t.Errorf("%+v", o)
 	}
 	if o := f.merged("/other", state.Request{}); o.name() != "" {

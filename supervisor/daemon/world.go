@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -28,20 +29,30 @@ type world struct {
 	home    home
 	ctx     context.Context // ends builds
 	tell    func(supervisor.Fact)
+	record  func(supervisor.Fact)            // tell, and wait until what came of it is on disk
 	say     func(format string, args ...any) // the daemon's own log
-	store   handover.Store
+	store   *handover.Holder
 	records handover.Dir
+	journal *journal
 	history history.Dir
 	table   *listener.Table
 	logs    *logs.Set
+	hands   *listener.Hands // the memory for notifications
+	exits   *handover.Exits // of processes that the keeper has reaped
+	tracer  func() int      // who may look into the workers after us (PR_SET_PTRACER), 0: nobody
 	boot    string
 	touched func() // something happens
+
+	kept   <-chan struct{} // closed when what the loop gave last is on disk; the loop's goroutine has it
+	lastID uint64          // of a spawn; the loop's goroutine has it
 
 	forking chan struct{} // as many as may be forked at once
 	looks   looks
 	room    *room
 
 	refused listener.Refused // the last that was told; the table's goroutine has it
+
+	unrecorded atomic.Bool // a state file could not be written
 
 	mu         sync.Mutex
 	apps       map[string]*lane
@@ -62,6 +73,41 @@ func (w *world) app(name string) *lane {
 	return l
 }
 
+// hear makes what happens known to a loop.
+func (w *world) hear(l *supervisor.Loop) {
+	w.tell = l.Tell
+	w.record = func(f supervisor.Fact) { l.TellKept(f) } // of an ended loop nothing is recorded any more
+}
+
+// Record keeps what the loop knows. What it orders from now on is done when that is on
+// disk: whoever comes after us knows of every act that was done.
+func (w *world) Record(parts [][]byte) <-chan struct{} {
+	w.kept = w.journal.record(parts)
+	return w.kept
+}
+
+// recordAgain writes the state files anew after some could not be written: there is room
+// again.
+func (w *world) recordAgain() {
+	if !w.unrecorded.Swap(false) {
+		return
+	}
+	for _, p := range w.all() {
+		p.push(p.record)
+	}
+}
+
+// later pushes what the loop has ordered.
+func (w *world) later(l *lane, job func()) {
+	kept := w.kept
+	l.push(func() {
+		if kept != nil {
+			<-kept
+		}
+		job()
+	})
+}
+
 func (w *world) attendant(id uint64) *attendant {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -70,7 +116,7 @@ func (w *world) attendant(id uint64) *attendant {
 
 // Prepare resolves a generation, then opens its declared sockets.
 func (w *world) Prepare(o supervisor.PrepareOrder) {
-	w.app(o.App).push(func() {
+	w.later(w.app(o.App), func() {
 		answer := supervisor.Prepared{App: o.App, Gen: o.Gen, Token: o.Token}
 		builds, err := w.runDir(o.Spec.User != "")
 		if err != nil {
@@ -93,7 +139,8 @@ func (w *world) Prepare(o supervisor.PrepareOrder) {
 // Spawn starts a process and whoever attends to it until it is gone.
 func (w *world) Spawn(o supervisor.SpawnOrder) {
 	w.touched()
-	p := &attendant{w: w, order: o, lane: lane{all: &w.working}}
+	w.lastID = max(w.lastID, o.ID)
+	p := &attendant{w: w, order: o, lane: lane{all: &w.working}, hand: -1, kept: map[string]int{}}
 	w.mu.Lock()
 	w.attendants[o.ID] = p
 	w.mu.Unlock()
@@ -102,20 +149,20 @@ func (w *world) Spawn(o supervisor.SpawnOrder) {
 		w.app(o.App).push(func() { close(closed) })
 		p.push(func() { <-closed })
 	}
-	p.push(p.start)
+	w.later(&p.lane, p.start)
 }
 
 // Admit lets a worker get new connections.
 func (w *world) Admit(id uint64) {
 	if p := w.attendant(id); p != nil {
-		p.push(func() { w.table.Admit(id) })
+		w.later(&p.lane, func() { w.table.Admit(id) })
 	}
 }
 
 // Withdraw keeps new connections from a worker.
 func (w *world) Withdraw(id uint64) {
 	if p := w.attendant(id); p != nil {
-		p.push(func() { w.table.Withdraw(id) })
+		w.later(&p.lane, func() { w.table.Withdraw(id) })
 	}
 }
 
@@ -135,28 +182,28 @@ func (w *world) fork(spec process.Spec) (*process.Child, error) {
 // Stop sends the stop signal or message.
 func (w *world) Stop(o supervisor.StopOrder) {
 	if p := w.attendant(o.ID); p != nil {
-		p.push(func() { p.stop(o) })
+		w.later(&p.lane, func() { p.stop(o) })
 	}
 }
 
 // Alone tells a worker that its predecessor is gone.
 func (w *world) Alone(id uint64) {
 	if p := w.attendant(id); p != nil {
-		p.push(p.alone)
+		w.later(&p.lane, p.alone)
 	}
 }
 
 // Kill sends SIGKILL to the group.
 func (w *world) Kill(id uint64) {
 	if p := w.attendant(id); p != nil {
-		p.push(p.kill)
+		w.later(&p.lane, p.kill)
 	}
 }
 
 // Signal sends any signal to the main process.
 func (w *world) Signal(id uint64, signal int) {
 	if p := w.attendant(id); p != nil {
-		p.push(func() { p.signal(unix.Signal(signal)) })
+		w.later(&p.lane, func() { p.signal(unix.Signal(signal)) })
 	}
 }
 
@@ -172,7 +219,7 @@ func (w *world) Forget(id uint64) {
 // Retain closes the sockets that nobody needs after a rollout, and removes what was
 // built for generations that are no more.
 func (w *world) Retain(app string, listen []state.Listen, ids []uint64, gens []int) {
-	w.app(app).push(func() {
+	w.later(w.app(app), func() {
 		w.table.Retain(app, declared(listen), ids)
 		w.clearBuilds(app, gens)
 	})
@@ -181,7 +228,7 @@ func (w *world) Retain(app string, listen []state.Listen, ids []uint64, gens []i
 // Release closes all sockets of an app, and removes what was built for it: nothing
 // of it runs, and a start builds anew.
 func (w *world) Release(app string) {
-	w.app(app).push(func() {
+	w.later(w.app(app), func() {
 		w.table.Release(app)
 		w.clearBuilds(app, nil)
 	})
@@ -189,7 +236,7 @@ func (w *world) Release(app string) {
 
 // Drops sums the accept-queue drops of an app's listeners.
 func (w *world) Drops(app string) {
-	w.app(app).push(func() {
+	w.later(w.app(app), func() {
 		var sum int64
 		known := false
 		w.table.Each(app, func(fd int) {
@@ -205,10 +252,10 @@ func (w *world) Drops(app string) {
 	})
 }
 
-// Keep writes a receipt to the history, unless it is there.
+// Keep writes a receipt to the history.
 func (w *world) Keep(r state.Receipt) {
-	w.app(r.Name).push(func() {
-		if !w.has(r) {
+	w.later(w.app(r.Name), func() {
+		if !w.isKept(r) {
 			if err := w.history.Append(r.Name, r); err != nil {
 				w.note(r.Name, 0, fmt.Sprintf("the receipt of this reload is lost: %v", err))
 			}
@@ -217,17 +264,15 @@ func (w *world) Keep(r state.Receipt) {
 	})
 }
 
-// has reports whether a receipt is in the history. One that can't be read is not.
-func (w *world) has(r state.Receipt) bool {
+// isKept reports whether a daemon before us has written a receipt, and died before it
+// knew. One that can't be read is not.
+func (w *world) isKept(r state.Receipt) bool {
 	kept, err := w.history.Read(r.Name, 0)
 	return err == nil && slices.ContainsFunc(kept, func(line json.RawMessage) bool {
-		var old state.Receipt
-		return json.Unmarshal(line, &old) == nil && old.StartedAt.Equal(r.StartedAt)
+		var was state.Receipt
+		return json.Unmarshal(line, &was) == nil && was.StartedAt.Equal(r.StartedAt)
 	})
 }
-
-// Record keeps nothing yet.
-func (w *world) Record([][]byte) <-chan struct{} { return nil }
 
 func (w *world) note(app string, id uint64, text string) {
 	w.say("%s: %s", app, text)
@@ -293,6 +338,34 @@ func (w *world) locals(app string) []usage.Local {
 		}
 	}
 	return locals
+}
+
+// opened stores the file that a stream goes to: whoever holds our descriptors writes the
+// worker's output there while no daemon does.
+func (w *world) opened(worker uint64, stream logs.Stream, fd int) {
+	suffix := keptFile
+	if stream == logs.Stderr {
+		suffix = keptErrs
+	}
+	if fd < 0 {
+		w.store.Remove(storeName(worker, suffix))
+	} else if err := w.store.Push(storeName(worker, suffix), fd); err != nil {
+		w.say("%v", err)
+	}
+}
+
+// listed keeps what the table of sockets knows.
+func (w *world) listed(records []listener.Record) <-chan struct{} {
+	data, err := json.Marshal(records)
+	if err != nil { // it is strings and numbers
+		panic(err)
+	}
+	return w.journal.sockets(data)
+}
+
+// keepFiles keeps what files are read with.
+func (w *world) keepFiles(with map[string]overrides) {
+	<-w.journal.change(func(h *head) { h.Files = with })
 }
 
 func declared(listen []state.Listen) []listener.Declared {

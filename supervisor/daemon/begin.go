@@ -1,0 +1,170 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor"
+	"supervisor/supervisor/control"
+	"supervisor/supervisor/handover"
+	"supervisor/supervisor/history"
+	"supervisor/supervisor/listener"
+	"supervisor/supervisor/logs"
+	"supervisor/supervisor/state"
+	"supervisor/supervisor/trim"
+	"supervisor/supervisor/usage"
+)
+
+// begin takes the home, and takes over what a daemon before this one has left of it, up to
+// the control socket. An error leaves nothing behind, and what was there as it was.
+func (d *daemon) begin() (err error) {
+	os.WriteFile("/proc/self/comm", []byte("supervisor"), 0) // ours is a number, when we are started by a descriptor
+	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ)
+	d.signals = make(chan os.Signal, 16)
+	signal.Notify(d.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
+	d.end, d.loopDone = make(chan struct{}), make(chan struct{})
+	d.replaced, d.lost = make(chan struct{}), make(chan struct{})
+	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.binary = binaryOnRecord()
+	defer func() {
+		if err != nil {
+			d.cancel()
+			signal.Stop(d.signals)
+			d.letGo()
+		}
+	}()
+	from, err := d.inherit()
+	if err != nil {
+		return err
+	}
+	left, err := d.readLeftovers(d.records, d.boot, from.final)
+	if err != nil {
+		return err
+	}
+	w, err := d.newWorld(left)
+	if err != nil {
+		return err
+	}
+	if d.listener == nil {
+		d.listener, err = d.home.listen()
+	}
+	if err == nil {
+		if err = d.home.writePID(); err != nil && left.head.Loop != nil {
+			d.log.Print(err) // what runs is more than who runs it
+			err = nil
+		}
+	}
+	if err == nil {
+		err = d.restore(left, from.upgrade)
+	}
+	if err != nil {
+		if d.listener != nil {
+			d.listener.Close()
+		}
+		w.table.Close()
+		w.logs.Close()
+		return err
+	}
+	d.serve()
+	return nil
+}
+
+// newWorld makes the hands, and gives the table the sockets that it had.
+func (d *daemon) newWorld(left leftovers) (*world, error) {
+	w := &world{
+		home: d.home, ctx: d.ctx, say: d.log.Printf, store: d.store,
+		records: d.records, history: history.Dir(d.home.path("history")), boot: d.boot,
+		apps: map[string]*lane{}, attendants: map[uint64]*attendant{},
+		forking: make(chan struct{}, perCPU*usableCPUs()),
+		looks:   looks{counting: make(chan struct{}, perCPU*usableCPUs())},
+		room:    newRoom(), exits: handover.NewExits(d.take(handover.ExitsName)), lastID: left.lastID,
+	}
+	d.world = w
+	w.journal = newJournal(d.records, d.boot, d.log.Printf, w.recordAgain, &w.working)
+	w.journal.head.Files, w.journal.head.Begun = left.head.Files, left.head.Begun
+	w.tracer = d.tracer
+	var err error
+	if w.logs, err = logs.New(logs.Config{Facts: w.wrote, Opened: w.opened}); err != nil {
+		return nil, fmt.Errorf("cannot capture logs: %w", err)
+	}
+	if w.hands, err = listener.NewHands(d.take(handsName)); err != nil {
+		w.logs.Close()
+		return nil, err
+	}
+	w.table = listener.New(listener.Config{Store: w.store, Facts: w.heard, Hands: w.hands, Record: w.listed})
+	w.adoptSockets(left)
+	return w, nil
+}
+
+// restore makes the loop what it was when its state was kept, or a new one, and gives
+// it the processes that are still there.
+func (d *daemon) restore(left leftovers, upgraded bool) error {
+	w := d.world
+	info := state.DaemonInfo{PID: os.Getpid(), Version: d.Version}
+	begun := false
+	if left.head.Loop != nil {
+		err := d.restoreLoop(info, left, upgraded)
+		switch {
+		case err == nil:
+			begun = true
+		case errors.As(err, new(supervisor.ErrNewer)):
+			return err
+		default:
+			d.setAside(d.records, daemonFile, err)
+		}
+	}
+	if !begun {
+		d.endRecorded(left)
+		w.clearBuilds("", nil) // of an earlier daemon
+		d.loop = supervisor.New(info, max(left.lastID, left.head.LastID), sinceBoot)
+	}
+	w.hear(d.loop)
+	d.backend = &backend{
+		loop: d.loop, world: w, history: w.history, logs: w.logs, sampler: &usage.Sampler{},
+		files: files{with: left.head.with(), keep: w.keepFiles}, version: d.Version, env: os.Environ(),
+		end: d.finish, ctx: d.ctx, upgrade: d.upgrade, keeper: d.keeperPID, unit: d.unit(),
+	}
+	return nil
+}
+
+// serve tells whoever holds our descriptors that we are there, lets the workers speak,
+// and answers.
+func (d *daemon) serve() {
+	w := d.world
+	d.keepControl()
+	d.keepExe()
+	if _, stored := d.store.Held()[handsName]; !stored {
+		if err := d.store.Push(handsName, w.hands.FD()); err != nil {
+			d.log.Print(err)
+		}
+	}
+	w.table.Sweep()
+	for _, name := range d.store.Sweep() {
+		d.log.Printf("state: %s was held for nobody", name)
+	}
+	d.trimmer = trim.New()
+	w.touched, d.backend.touched = d.trimmer.Touched, d.trimmer.Touched
+	go func() { // ends with ctx
+		defer close(d.loopDone)
+		d.loop.Run(d.ctx, w)
+	}()
+	if err := d.store.Say("READY=1"); err != nil {
+		d.log.Print(err)
+	}
+	if d.successor != nil && d.keeperPID() != 0 {
+		if err := d.store.Say("KEEPER_REEXEC=1"); err != nil { // it becomes what we are
+			d.log.Print(err)
+		}
+	}
+	for _, p := range d.adopted {
+		p.attend()
+	}
+	d.server = control.Serve(d.listener, d.backend)
+	d.guardKeeper()
+	d.takeMain()
+}

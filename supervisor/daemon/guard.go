@@ -1,0 +1,112 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"supervisor/supervisor/handover"
+)
+
+// keeperPID is the keeper's; 0 where systemd, or nobody, has its part.
+func (d *daemon) keeperPID() int { return int(d.keeper.Load()) }
+
+// anyTracer lets every process of the same user look into a worker (PR_SET_PTRACER_ANY).
+const anyTracer = -1
+
+// tracer is who may look into the workers where Yama allows it to ancestors alone (DESIGN
+// section 7): the keeper, with what it starts. Under systemd those who come after us are no
+// relations of ours; with CAP_SYS_PTRACE nobody asks.
+func (d *daemon) tracer() int {
+	if pid := d.keeperPID(); pid != 0 || os.Geteuid() == 0 {
+		return pid
+	}
+	return anyTracer
+}
+
+// guardKeeper replaces a keeper that has died: a new one is given all that the old one
+// held. It ends with the work.
+func (d *daemon) guardKeeper() {
+	died := d.watchKeeper(d.keeperPID())
+	if died == nil {
+		return
+	}
+	d.world.working.Add(1)
+	go func() { // ends with ctx
+		defer d.world.working.Done()
+		for died != nil {
+			select {
+			case <-died:
+			case <-d.ctx.Done():
+				return
+			}
+			d.log.Printf("the keeper (pid %d) has died; a new one is started", d.keeperPID())
+			died = d.newKeeper()
+		}
+	}()
+}
+
+// watchKeeper returns what tells the keeper's end; nil where there is none.
+func (d *daemon) watchKeeper(pid int) <-chan struct{} {
+	if pid == 0 {
+		return nil
+	}
+	died, err := handover.Watch(d.ctx, pid)
+	if err != nil {
+		d.log.Printf("cannot watch the keeper (pid %d): %v; nobody starts this supervisor again if it dies", pid, err)
+		return nil
+	}
+	return died
+}
+
+// newKeeper starts a keeper and returns what tells its end; nil when there can't be one.
+func (d *daemon) newKeeper() <-chan struct{} {
+	pid, err := handover.NewKeeper(d.ctx, string(d.home), "/proc/self/exe", d.store.Held(), arguments())
+	if err != nil {
+		d.log.Printf("%v; nobody starts this supervisor again if it dies", err)
+		return nil
+	}
+	d.keeper.Store(int64(pid))
+	os.Setenv(handover.KeeperVariable, strconv.Itoa(pid)) // for a successor
+	if err := d.store.Resend(); err != nil {
+		d.log.Print(err)
+	}
+	return d.watchKeeper(pid)
+}
+
+// takeMain makes systemd take a process that was started by an upgrade for its own child,
+// or `systemctl stop` would not wait for us.
+func (d *daemon) takeMain() {
+	if d.successor == nil || d.keeperPID() != 0 || os.Getenv("NOTIFY_SOCKET") == "" {
+		return
+	}
+	ctx, cancel := context.WithTimeout(d.ctx, commitWait)
+	defer cancel()
+	if err := d.successor.TakeMain(ctx, os.Getenv("NOTIFY_SOCKET"), d.store.Say, d.store.Barrier); err != nil {
+		d.log.Print(err)
+		if errors.Is(err, handover.ErrMainLost) {
+			close(d.lost)
+		}
+	}
+}
+
+// unit is the systemd unit that starts this daemon again when it ends, "" where none does:
+// the last name in its cgroup (systemd.unit(5)).
+func (d *daemon) unit() string {
+	if d.keeperPID() != 0 || os.Getenv("NOTIFY_SOCKET") == "" {
+		return ""
+	}
+	data, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return ""
+	}
+	for line := range strings.Lines(string(data)) {
+		if name := path.Base(strings.TrimSpace(line)); strings.HasSuffix(name, ".service") {
+			return name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,194 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/handover"
+)
+
+// errUpgrading is why a second upgrade is refused.
+var errUpgrading = errors.New("cannot upgrade: an upgrade is under way")
+
+// upgrade replaces this process by one of another binary, which takes over everything as
+// it is. Nil means that it has, and that this process must touch nothing any more. Any
+// error means that nothing has changed.
+func (d *daemon) upgrade(ctx context.Context, binary string) (err error) {
+	defer func() {
+		if err != nil {
+			d.log.Print(err)
+		}
+	}()
+	if !d.upgrading.TryLock() {
+		return errUpgrading
+	}
+	defer d.upgrading.Unlock()
+	if binary == "" {
+		binary = d.binary
+	}
+	if !filepath.IsAbs(binary) {
+		return fmt.Errorf("cannot upgrade to %s: it is no absolute path", binary)
+	}
+	d.log.Printf("upgrade to %s", binary)
+	if err := d.loop.Calm(ctx); err != nil {
+		return fmt.Errorf("cannot upgrade: the work in hand does not end: %w", err)
+	}
+	err = handover.Upgrade{
+		Binary: binary, Args: arguments()[1:], Schema: headSchema,
+		Lock: d.lock, Control: d.listener, Held: d.store.Held,
+		State:   func() ([]byte, error) { return d.world.journal.now(), nil },
+		Quiesce: d.quiesce, Resume: d.resume, Commit: d.commit,
+	}.Run(ctx)
+	if err != nil {
+		d.loop.Uncalm()
+		return err
+	}
+	close(d.replaced)
+	return nil
+}
+
+// binaryOnRecord is the path of our own binary: another may lie there by now, which a
+// SIGUSR2 is for. "" when it can't be known.
+func binaryOnRecord() string {
+	path, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSuffix(path, " (deleted)") // proc_pid_exe(5)
+}
+
+// arguments is the command line by which another process is started in our place: ours
+// without the pipe of who started us.
+func arguments() []string {
+	i := slices.Index(os.Args, readyFlag)
+	if i < 0 {
+		return os.Args
+	}
+	return append(slices.Clone(os.Args[:i]), os.Args[min(i+2, len(os.Args)):]...)
+}
+
+// readyFlag is followed by the number of the pipe that Options.Ready is.
+const readyFlag = "--ready-fd"
+
+// quiesce returns when nothing of ours touches anything that a successor will have, and
+// everything is on record: what we know at the end.
+func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
+	w := d.world
+	d.server.Quiesce(ctx)
+	attendants := w.all()
+	each(attendants, func(p *attendant) {
+		p.gates.Quiesce()
+		if p.prober != nil {
+			p.prober.Quiesce()
+		}
+	})
+	w.table.Quiesce()
+	if _, err := d.loop.Freeze(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.idle(ctx); err != nil {
+		return nil, err
+	}
+	each(attendants, func(p *attendant) { p.child.Quiesce() })
+	w.logs.Quiesce()
+	return w.journal.now(), nil
+}
+
+// resume takes quiesce back.
+func (d *daemon) resume() {
+	w := d.world
+	w.logs.Resume()
+	attendants := w.all()
+	each(attendants, func(p *attendant) { p.child.Resume() })
+	d.loop.Thaw()
+	w.table.Resume()
+	each(attendants, func(p *attendant) {
+		p.gates.Resume()
+		if p.prober != nil {
+			p.prober.Resume()
+		}
+	})
+	d.server.Resume()
+}
+
+// commit tells whoever watches us whom to watch from now on, and waits until that is
+// known. A crash starts the successor's program then, not ours: what it writes down we
+// may not be able to read.
+func (d *daemon) commit(successor int) error {
+	d.keepProgram(successor)
+	err := d.store.Say(fmt.Sprintf("MAINPID=%d", successor), "READY=1")
+	if err == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+		defer cancel()
+		err = d.store.Barrier(ctx)
+	}
+	if err != nil {
+		d.store.Push(handover.ExeName, d.exe)
+	}
+	return err
+}
+
+// keepProgram stores the program of another process in the place of ours. One that has
+// died by now has none, and ours comes back.
+func (d *daemon) keepProgram(pid int) {
+	fd, err := unix.Open(fmt.Sprintf("/proc/%d/exe", pid), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = d.store.Push(handover.ExeName, fd)
+	}
+	if err != nil {
+		d.log.Printf("cannot keep the program of pid %d: %v; after a crash ours is started again", pid, err)
+	}
+}
+
+// each does something for several attendants at once.
+func each(attendants []*attendant, do func(*attendant)) {
+	var all sync.WaitGroup
+	for _, p := range attendants {
+		all.Go(func() { do(p) })
+	}
+	all.Wait()
+}
+
+// all are the attendants of processes that have begun.
+func (w *world) all() []*attendant {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []*attendant
+	for _, p := range w.attendants {
+		if p.attending {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// idle returns when every lane has done what it was told before.
+func (w *world) idle(ctx context.Context) error {
+	w.mu.Lock()
+	var lanes []*lane
+	for _, l := range w.apps {
+		lanes = append(lanes, l)
+	}
+	for _, p := range w.attendants {
+		lanes = append(lanes, &p.lane)
+	}
+	w.mu.Unlock()
+	for _, l := range lanes {
+		done := make(chan struct{})
+		l.push(func() { close(done) })
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return fmt.Errorf("the work in hand does not end: %w", ctx.Err())
+		}
+	}
+	return nil
+}
