@@ -10,9 +10,13 @@ package lab
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -37,14 +41,38 @@ func Main(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	Built, Binary = dir, filepath.Join(dir, "supervisor-under-test")
-	build := exec.Command("go", "build", "-o", Binary, "supervisor")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "cannot build the supervisor: %v\n%s", err, out)
+	Built = dir
+	if Binary, err = Build("supervisor-under-test"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
+}
+
+// consult opens every folder of the source, within a test: go test takes a result from
+// its cache unless something has changed that a test has opened, and it does not know
+// what it is that is built here.
+var consult = sync.OnceFunc(func() {
+	_, file, _, _ := runtime.Caller(0)
+	root := filepath.Join(filepath.Dir(file), "..", "..")
+	filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".git") {
+			return filepath.SkipDir
+		}
+		return nil
+	})
+})
+
+// Build builds a supervisor under a name of its own, with flags of `go build`, into
+// Built and returns its path.
+func Build(name string, flags ...string) (string, error) {
+	path := filepath.Join(Built, name)
+	build := exec.Command("go", append(append([]string{"build", "-o", path}, flags...), "supervisor")...)
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cannot build the supervisor: %w\n%s", err, out)
+	}
+	return path, nil
 }
 
 // Missing skips a test that can't run here; under CI that is a failure.

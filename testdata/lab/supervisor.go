@@ -16,10 +16,11 @@ import (
 
 // Supervisor is one test's supervisor.
 type Supervisor struct {
-	T    testing.TB
-	Home string   // the supervisor's
-	Dir  string   // a folder for apps, where the commands run
-	Env  []string // of the commands: the test's, with the home
+	T      testing.TB
+	Home   string   // the supervisor's
+	Dir    string   // a folder for apps, where the commands run
+	Env    []string // of the commands: the test's, with the home
+	Binary string   // that the commands are run with
 }
 
 // New gives a test a home, and beside it an empty folder of that name for apps. Both
@@ -27,13 +28,14 @@ type Supervisor struct {
 // that End is called.
 func New(t testing.TB, folder string) *Supervisor {
 	t.Helper()
+	consult()
 	// Not t.TempDir: with a test's name in it, a socket's path is too long (unix(7)).
 	root, err := os.MkdirTemp("", "sv")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(root) })
-	s := &Supervisor{T: t, Home: filepath.Join(root, "home"), Dir: filepath.Join(root, folder)}
+	s := &Supervisor{T: t, Home: filepath.Join(root, "home"), Dir: filepath.Join(root, folder), Binary: Binary}
 	if err := os.Mkdir(s.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +100,7 @@ func (o Output) All() string { return o.Stdout + o.Stderr }
 
 // Command prepares one command of the supervisor under test.
 func (s *Supervisor) Command(args ...string) *exec.Cmd {
-	cmd := exec.Command(Binary, args...)
+	cmd := exec.Command(s.Binary, args...)
 	cmd.Env, cmd.Dir = s.Env, s.Dir
 	return cmd
 }

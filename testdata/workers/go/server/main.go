@@ -11,7 +11,8 @@
 //	shutdown    drains with net/http's Shutdown alone, which loses requests
 //	never       neither listens nor says ready
 //
-// /slow?ms=300 is answered after that time.
+// /slow?ms=300 is answered after that time. With the variable LINES it prints numbered
+// lines as well (testdata/crash/lines), to its very end.
 package main
 
 import (
@@ -58,10 +59,20 @@ func main() {
 		signal.Ignore(syscall.SIGINT)
 		startChild()
 	}
-	if err := run(); err != nil {
+	end, err := printLines()
+	if err != nil {
+		log.Fatal(err)
+	}
+	err = run()
+	end()
+	if err != nil {
 		log.Fatal(err)
 	}
 }
+
+// printLines begins to print numbered lines; it does in lines.go alone, so that the rest
+// builds without this module.
+var printLines = func() (end func(), err error) { return func() {}, nil }
 
 // run serves until SIGINT has been followed by a complete drain.
 func run() error {

@@ -1,0 +1,15 @@
+// Package crash holds the tests of what happens when the supervisor dies or is
+// replaced: by SIGKILL at random moments and at every named instant of its code, by
+// upgrades to good and broken binaries, with and without its keeper. They run by
+//
+//	go test ./testdata/crash
+//
+// Every test has a supervisor of its own under a load that counts each lost request,
+// with workers that print numbered lines as fast as their pipes take them. After each
+// death it asks for the same: no request lost, one daemon, one keeper, the processes
+// that the list names and no other, the same pids where nothing was to change; and at
+// the end each line exactly once, and nothing left.
+//
+// Environment: CRASH_KILLS is how often TestSIGKILLAtRandomMoments kills (100, and 20
+// with -short), CRASH_SEED repeats a run of it.
+package crash

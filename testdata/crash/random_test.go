@@ -1,0 +1,111 @@
+package crash
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"supervisor/testdata/lab"
+	"supervisor/testdata/load"
+)
+
+// most is a bound of the time from the begin of an act to the death of the daemon, until
+// it is known how long such an act takes.
+const most = 300 * time.Millisecond
+
+// An idle daemon, or one that works for a command, is killed at any instant.
+func TestSIGKILLAtRandomMoments(t *testing.T) {
+	kills := 100
+	if testing.Short() {
+		kills = 20
+	}
+	kills = number(t, "CRASH_KILLS", kills)
+	seed := uint64(number(t, "CRASH_SEED", int(time.Now().UnixNano()%1e6)))
+	t.Logf("CRASH_SEED=%d", seed)
+	s := newSite(t, web(t), stamped(t), objects(t), node(t), job(t))
+	s.Must("start")
+	c := &chaos{site: s, random: rand.New(rand.NewPCG(seed, seed)), took: make(map[string]time.Duration)}
+	c.now = s.steady()
+	loaded := []*app{s.app("web"), s.app("stamped"), s.app("objects"), s.app("node")}
+	lab.Under(t, func([]*load.Load) {
+		follower := s.follow("node")
+		follower.first()
+		for c.kills < kills && !t.Failed() {
+			c.round()
+		}
+		follower.end()
+	}, s.loads(loaded...)...)
+	t.Logf("%d kills of %d acts", c.kills, c.rounds)
+}
+
+// chaos is acts and deaths at random.
+type chaos struct {
+	*site
+	random        *rand.Rand
+	took          map[string]time.Duration // by what kind of act
+	now           view
+	rounds, kills int
+}
+
+// round does one act, and kills the daemon once or twice while it goes on, or after.
+func (c *chaos) round() {
+	c.t.Helper()
+	a := c.choose()
+	moments := []time.Duration{c.moment(a)}
+	if c.random.IntN(4) == 0 {
+		moments = append(moments, time.Duration(c.random.Int64N(int64(20*time.Millisecond))))
+	}
+	c.rounds++
+	begun := time.Now()
+	r := c.begin(a, c.now)
+	for _, moment := range moments {
+		<-time.After(moment) // this very time is what is tried
+		c.daemon().Kill()
+		c.kills++
+	}
+	c.now = r.end(len(moments) > 0)
+	c.took[a.name] = time.Since(begun)
+	if c.t.Failed() {
+		c.t.Errorf("act %d, %s: kills after %v", c.rounds, a.name, moments)
+	}
+}
+
+// moment is a time within which an act may be over, or not.
+func (c *chaos) moment(a act) time.Duration {
+	bound := c.took[a.name]
+	if bound == 0 || bound > 2*time.Second {
+		bound = most
+	}
+	return time.Duration(c.random.Int64N(int64(bound)))
+}
+
+// choose draws an act that the site can take now.
+func (c *chaos) choose() act {
+	job := c.app("job")
+	if job.stopped {
+		return toggle(job)
+	}
+	any := c.apps[c.random.IntN(len(c.apps))]
+	server := c.apps[c.random.IntN(3)] // web, stamped or objects
+	switch c.random.IntN(12) {
+	case 0, 1, 2, 3:
+		return reload(any)
+	case 4:
+		return c.bad(server, []string{"crash", "crash", "never"}[c.random.IntN(3)])
+	case 5, 6:
+		n := 1 + c.random.IntN(3)
+		if n == server.instances {
+			n++
+		}
+		return scale(server, n)
+	case 7:
+		return restart(job)
+	case 8:
+		return toggle(job)
+	case 9:
+		return again()
+	case 10:
+		return plain("nothing", func() {})
+	}
+	return c.crash(job, c.random.IntN(job.instances), c.now)
+}

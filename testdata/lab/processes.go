@@ -1,0 +1,94 @@
+package lab
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Role is what a process is to the supervisor of a home.
+type Role string
+
+const (
+	Daemon  Role = "daemon"
+	Keeper  Role = "keeper"
+	Shim    Role = "shim" // that has not become its worker yet
+	Worker  Role = "worker"
+	Command Role = "command" // of the supervisor, that somebody runs
+	Foreign Role = "foreign" // none of these, though it has the mark
+)
+
+// argv[0] by which the program knows what it is.
+const (
+	shimName   = "supervisor-exec-shim"
+	keeperName = "supervisor-keeper"
+)
+
+// Process is one that runs with a home in its environment. A worker's children have its
+// app and id, too.
+type Process struct {
+	PID, Parent int
+	Role        Role
+	Args        []string
+	App         string
+	ID          string // SUPERVISOR_WORKER
+	Slot        string // NODE_APP_INSTANCE
+}
+
+func (p Process) String() string {
+	return fmt.Sprintf("%d %s %s", p.PID, p.Role, strings.Join(p.Args, " "))
+}
+
+// Scan lists the living processes of the home; a zombie does not live.
+func (s *Supervisor) Scan() (found []Process) {
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		environ, err := os.ReadFile(filepath.Join(dir, "environ"))
+		if err != nil || !bytes.Contains(environ, []byte("SUPERVISOR_HOME="+s.Home+"\x00")) {
+			continue
+		}
+		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+		state := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if err != nil || len(state) < 2 || state[0] == "Z" || state[0] == "X" {
+			continue
+		}
+		cmd, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
+		p := Process{Args: strings.Split(strings.TrimRight(string(cmd), "\x00"), "\x00")}
+		p.PID, _ = strconv.Atoi(filepath.Base(dir))
+		p.Parent, _ = strconv.Atoi(state[1])
+		for _, e := range strings.Split(string(environ), "\x00") {
+			switch name, value, _ := strings.Cut(e, "="); name {
+			case "SUPERVISOR_APP":
+				p.App = value
+			case "SUPERVISOR_WORKER":
+				p.ID = value
+			case "NODE_APP_INSTANCE":
+				p.Slot = value
+			}
+		}
+		p.Role = s.role(p)
+		found = append(found, p)
+	}
+	return found
+}
+
+func (s *Supervisor) role(p Process) Role {
+	name, args := p.Args[0], p.Args[1:]
+	switch {
+	case name == shimName:
+		return Shim
+	case name == keeperName:
+		return Keeper
+	case p.App != "":
+		return Worker
+	case slices.Contains(args, "daemon"), slices.Contains(args, "--no-daemon"):
+		return Daemon
+	case filepath.Dir(name) == Built:
+		return Command
+	}
+	return Foreign
+}
