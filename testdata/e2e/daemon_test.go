@@ -135,8 +135,8 @@ func TestTwoStartsAtOnceYieldOneDaemon(t *testing.T) {
 			})
 		}
 		both.Wait()
-		if got := s.Processes(); len(got) != 2 {
-			t.Errorf("want a daemon and a worker: %v", got)
+		if got := s.Processes(); len(got) != 3 {
+			t.Errorf("want a keeper, a daemon and a worker: %v", got)
 		}
 		s.Must("kill")
 	}

@@ -176,11 +176,11 @@ func TestASwarmIsKilledWithItsGroup(t *testing.T) {
 	s := newSupervisor(t)
 	s.ecosystem(behaves(t, "swarm", "swarm 40", "kill_timeout: 300ms"))
 	s.Must("start")
-	if got := len(s.Processes()); got != 42 {
-		t.Errorf("%d processes, want the daemon, the worker and its 40 children", got)
+	if got := len(s.Processes()); got != 43 {
+		t.Errorf("%d processes, want the keeper, the daemon, the worker and its 40 children", got)
 	}
 	out := s.Must("stop", "swarm")
-	if left := s.Processes(); len(left) != 1 {
+	if left := s.Processes(); len(left) != 2 { // keeper and daemon
 		t.Errorf("left: %v\n%s", left, out.All())
 	}
 }

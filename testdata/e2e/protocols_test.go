@@ -182,7 +182,7 @@ func (c site) leavesOf(s *supervisor, workers int) {
 	if left := alive(last); len(left) > 0 {
 		s.t.Errorf("left of %v after stop: %v", last, left)
 	}
-	if left := s.Processes(); len(left) != 1 { // the daemon
+	if left := s.Processes(); len(left) != 2 { // keeper and daemon
 		s.t.Errorf("after stop there are %q", left)
 	}
 }
