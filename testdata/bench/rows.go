@@ -5,6 +5,10 @@ func rows() []row {
 	all := []row{
 		memoryRow("memory-2", 2, 1.0/4),
 		memoryRow("memory-200", 200, 1.0/3),
+		keeperRow(2),
+		keeperRow(200),
+		deathRow(),
+		upgradeRow(),
 		listRow(),
 		reloadNodeRow(),
 		reloadGoRow(),
