@@ -106,6 +106,39 @@ func TestRedo(t *testing.T) {
 	}
 }
 
+// A pipe whose worker is gone hangs up as soon as it is watched (epoll_ctl(2) tells of
+// that without being asked). It is not read before Start all the same.
+func TestAHangUpBeforeStart(t *testing.T) {
+	path := t.TempDir() + "/out.log"
+	w := Worker{ID: 1, Label: "a:0", Out: FileConfig{Path: path, Format: hhmm}}
+	sp, err := newSpool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Pwrite(sp.fd, []byte("one\n"), spoolData)
+	sp.unmap()
+	r, end, _, err := newPipe(false, 0, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Write(end, []byte("last words\n"))
+	unix.Close(end)
+	s, _ := newLooseSet(t)
+	if err := s.Adopt(w, Pipes{r, -1, sp.fd, -1}); err != nil {
+		t.Fatal(err)
+	}
+	st := s.streamsOf(1)[0]
+	if err := st.file.call(func() error { st.file.turn(st); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if left := st.held(); left != len("last words\n")-spoolData { // the spool's size is not known yet
+		t.Errorf("%d bytes are held", left)
+	}
+	s.Start(1)
+	drain(t, s, 1)
+	checkFile(t, path, "at: one\nat: last words\n")
+}
+
 // While the daemon was away its holder appended the pipe's bytes to the spool.
 func TestSpoolThatGrewMeanwhile(t *testing.T) {
 	path := t.TempDir() + "/out.log"

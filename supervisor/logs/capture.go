@@ -93,6 +93,7 @@ type stream struct {
 	settled bool       // an adopted raw stream: what was open is finished
 	before  Cursor     // of an adopted stream: what was there when it was started
 	wait    waiting
+	begun   bool // it may be read
 	closed  bool
 	eof     bool
 }

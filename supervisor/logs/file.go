@@ -258,6 +258,7 @@ func (f *file) begin(st *stream) {
 		st.before = Cursor{Path: f.path, File: f.id, Offset: f.size}
 		f.announce(st)
 	}
+	st.begun = true
 	f.set.mux.arm(st)
 }
 

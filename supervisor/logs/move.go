@@ -24,7 +24,7 @@ const (
 // turn moves up to turnMax bytes of st and says whether its next turn is now; else it has armed st or
 // put it to sleep.
 func (f *file) turn(st *stream) (again bool) {
-	if st.closed || st.eof {
+	if st.closed || st.eof || !st.begun { // a hang-up is told of what is not armed yet, too
 		return false
 	}
 	now := time.Now()

@@ -163,10 +163,10 @@ func (s *site) end() {
 			s.t.Errorf("left behind: %v", left)
 		}
 	}
+	s.checkLines()
 	if failed || s.t.Failed() {
 		s.tell(before)
 	}
-	s.checkLines()
 }
 
 // tell logs what a failure may be understood by.
@@ -184,16 +184,15 @@ var own = regexp.MustCompile(`^((pid|child) \d+|listening|draining|slow)$`)
 func (s *site) checkLines() {
 	s.t.Helper()
 	check := lines.Check{Other: own.Match}
-	for _, a := range s.apps {
-		format := a.format
+	logs, _ := filepath.Glob(filepath.Join(s.Home, "logs", "*-out-*.log"))
+	for _, log := range logs {
+		name, _, _ := strings.Cut(filepath.Base(log), "-")
+		format := s.app(name).format
 		if format == nil {
 			format = lines.Raw
 		}
-		logs, _ := filepath.Glob(filepath.Join(s.Home, "logs", a.name+"-out-*.log"))
-		for _, log := range logs {
-			if err := check.Log(log, format); err != nil {
-				s.t.Error(err)
-			}
+		if err := check.Log(log, format); err != nil {
+			s.t.Error(err)
 		}
 	}
 	if err := check.Counted(s.counts); err != nil {
