@@ -38,8 +38,10 @@ type Options struct {
 
 // Ecosystem is a valid file.
 type Ecosystem struct {
-	Apps     []state.Spec // at least one, in file order, with every default filled in
-	Warnings Complaints   // pm2's keys that have no effect here
+	Apps     []state.Spec  // at least one, in file order, with every default filled in
+	Written  []Written     // of each app, where its keys stand
+	Metrics  *state.Listen // where the daemon answers /metrics while the file is in use; nil: nowhere
+	Warnings Complaints    // pm2's keys that have no effect here
 }
 
 // Parse validates the text of an ecosystem file, which is YAML or JSON: a map
@@ -62,9 +64,10 @@ func Parse(src []byte, options Options) (*Ecosystem, error) {
 		return nil, p.complaints
 	}
 	p.warnings.sort(options.File)
-	eco := &Ecosystem{Warnings: p.warnings}
+	eco := &Ecosystem{Metrics: p.metrics, Warnings: p.warnings}
 	for _, a := range p.apps {
 		eco.Apps = append(eco.Apps, *a.spec)
+		eco.Written = append(eco.Written, a.written())
 	}
 	return eco, nil
 }
@@ -76,6 +79,7 @@ type parser struct {
 	spellings    map[string]int
 	apps         []*app
 	environments map[string]bool // NAME of every env_NAME
+	metrics      *state.Listen
 	complaints   Complaints
 	warnings     Complaints
 }
@@ -182,7 +186,7 @@ func (p *parser) topKeys(top *node, empty string) (apps []*node, prefix string) 
 				p.complain(f.value, name, empty)
 			}
 		case name == "metrics":
-			p.complain(f.key, name, notYet("metrics"))
+			p.readMetrics(f)
 		case name == "static":
 			p.complain(f.key, name, "pm2's file server is not here: run a web server as an app")
 		case name == "deploy":

@@ -42,6 +42,13 @@ func Keys() []Key {
 	return append(keys, foreignKeys()...)
 }
 
+// TopKeys returns the keys that stand beside `apps`, at the top of a file.
+func TopKeys() []Key {
+	return []Key{
+		{Name: "metrics", Meaning: "where the supervisor answers `/metrics`, `/healthz` and `/readyz`: HOST:PORT or `unix:PATH` (see Metrics)"},
+	}
+}
+
 func programKeys() []Key {
 	return []Key{
 		{Name: "name", Default: "base name of script", Meaning: "unique, printable; what every command takes", read: readName},

@@ -23,11 +23,13 @@ var arrows = map[string]struct {
 	"supervisor/worker":       {[]string{"supervisor/state"}, "the machine of a worker is pure"},
 	"supervisor/process":      {[]string{"signals", "supervisor/process/shim"}, "a hand imports neither another hand nor state"},
 	"supervisor/control":      {[]string{"supervisor/state"}, "the control client speaks the vocabulary and knows nothing else"},
-	"supervisor/cli":          {[]string{"ecosystem", "supervisor/control", "supervisor/state"}, "the command line asks over the socket; it validates files by itself"},
-	"supervisor/daemon":       {[]string{"ecosystem", "signals", "ready/gate", "supervisor", "supervisor/control", "supervisor/handover", "supervisor/history", "supervisor/listener", "supervisor/logs", "supervisor/preload", "supervisor/probe", "supervisor/process", "supervisor/state", "supervisor/trim", "supervisor/usage"}, "the only composer"},
+	"supervisor/cli":          {[]string{"ecosystem", "supervisor/control", "supervisor/export", "supervisor/state"}, "the command line asks over the socket; it validates files by itself"},
+	"supervisor/daemon":       {[]string{"ecosystem", "signals", "ready/gate", "supervisor", "supervisor/control", "supervisor/handover", "supervisor/history", "supervisor/listener", "supervisor/logs", "supervisor/metrics", "supervisor/preload", "supervisor/probe", "supervisor/process", "supervisor/state", "supervisor/trim", "supervisor/usage"}, "the only composer"},
 	"signals":                 {nil, "names and numbers"},
 	"supervisor/state":        {nil, "the vocabulary is data"},
+	"supervisor/metrics":      {[]string{"supervisor/state"}, "figures of a snapshot and of events, as text; it is pure"},
 	"supervisor/rollout":      {nil, "the planner is pure"},
+	"supervisor/export":       {[]string{"signals", "supervisor/state"}, "specs become documents; it is pure"},
 	"supervisor/handover":     {[]string{"signals", "supervisor/notify", "supervisor/trim"}, "the store speaks sd_notify, and the keeper is a process of its own: it names signals and makes itself small"},
 	"supervisor/history":      {nil, "a hand imports neither another hand nor state"},
 	"supervisor/listener":     {nil, "a hand imports neither another hand nor state"},
@@ -44,7 +46,7 @@ var arrows = map[string]struct {
 
 // pure are the packages that decide and so may have no hands, with what they may
 // not reach, by whatever way.
-var pure = []string{"supervisor/worker", "supervisor/rollout", "supervisor/state"}
+var pure = []string{"supervisor/worker", "supervisor/rollout", "supervisor/state", "supervisor/metrics"}
 
 var hands = []string{"os", "net", "sync", "syscall", "os/exec", "golang.org/x/sys/unix"}
 

@@ -70,7 +70,7 @@ func commands() []*command {
 	list := []*command{
 		startCommand(), reloadCommand(), restartCommand(), stopCommand(), deleteCommand(), scaleCommand(),
 		listCommand(), describeCommand(), logsCommand(), historyCommand(),
-		validateCommand(), initCommand(), signalCommand(), resetCommand(), flushCommand(),
+		validateCommand(), exportCommand(), initCommand(), signalCommand(), resetCommand(), flushCommand(),
 		pingCommand(), upgradeCommand(), killCommand(), versionCommand(), completionCommand(),
 		daemonCommand(), namesCommand(),
 	}

@@ -451,7 +451,7 @@ func TestHelp(t *testing.T) {
 
 func TestCommandsTable(t *testing.T) {
 	want := []string{"start", "reload", "restart", "stop", "delete", "scale", "list", "describe", "logs", "history",
-		"validate", "init", "signal", "reset", "flush", "ping", "upgrade", "kill", "version", "completion"}
+		"validate", "export", "init", "signal", "reset", "flush", "ping", "upgrade", "kill", "version", "completion"}
 	var got []string
 	for _, c := range Commands() {
 		got = append(got, c.Name)

@@ -21,6 +21,19 @@ const maxFile = 4 << 20
 // checkFile parses and validates an ecosystem as the daemon would. Every
 // complaint is a detail of the error, which has exit code 2.
 func (s *session) checkFile(verb, typed, path string, req state.Request) (checked, error) {
+	eco, err := s.parseFile(verb, typed, path, req)
+	if err != nil {
+		return checked{}, err
+	}
+	ok := checked{Apps: []string{}, Warnings: eco.Warnings.Lines()}
+	for _, a := range eco.Apps {
+		ok.Apps = append(ok.Apps, a.Name)
+	}
+	return ok, nil
+}
+
+// parseFile is checkFile that returns all that the file says.
+func (s *session) parseFile(verb, typed, path string, req state.Request) (*ecosystem.Ecosystem, error) {
 	cannot := func(err error) error {
 		return usage("cannot %s %s: %v", verb, typed, err)
 	}
@@ -29,11 +42,11 @@ func (s *session) checkFile(verb, typed, path string, req state.Request) (checke
 		err = errors.New("the file is larger than 4 MiB")
 	}
 	if err != nil {
-		return checked{}, cannot(err)
+		return nil, cannot(err)
 	}
 	src, err := os.ReadFile(path)
 	if err != nil {
-		return checked{}, cannot(err)
+		return nil, cannot(err)
 	}
 	eco, err := ecosystem.Parse(src, ecosystem.Options{
 		File: path, EnvName: req.EnvName, Instances: req.Instances, Rename: req.Rename,
@@ -41,20 +54,16 @@ func (s *session) checkFile(verb, typed, path string, req state.Request) (checke
 	})
 	var complaints ecosystem.Complaints
 	if errors.As(err, &complaints) {
-		return checked{}, &state.Error{
+		return nil, &state.Error{
 			Code:    state.ExitUsage,
 			Message: "cannot " + verb + " " + typed + ": " + plural(len(complaints), "complaint"),
 			Details: complaints.Lines(),
 		}
 	}
 	if err != nil {
-		return checked{}, cannot(err)
+		return nil, cannot(err)
 	}
-	ok := checked{Apps: []string{}, Warnings: eco.Warnings.Lines()}
-	for _, a := range eco.Apps {
-		ok.Apps = append(ok.Apps, a.Name)
-	}
-	return ok, nil
+	return eco, nil
 }
 
 // sample is what init writes.

@@ -55,7 +55,8 @@ func part(t *testing.T, text, name, want string) string {
 	return before + begin + want + end + after
 }
 
-// keyTable is every key that does something now, then the names of those to come.
+// keyTable is every key that does something now, those at the top of a file, then the
+// names of those to come.
 func keyTable() string {
 	var b strings.Builder
 	var later []string
@@ -75,6 +76,10 @@ func keyTable() string {
 		case ecosystem.Later:
 			later = append(later, "`"+k.Name+"`")
 		}
+	}
+	b.WriteString("\nBeside `apps`, at the top of the file:\n\n| key | meaning |\n|---|---|\n")
+	for _, k := range ecosystem.TopKeys() {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", k.Name, k.Meaning)
 	}
 	fmt.Fprintf(&b, "\nRefused as not supported yet: %s.\n", strings.Join(later, ", "))
 	return b.String()

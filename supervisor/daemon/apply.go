@@ -101,7 +101,8 @@ func (b *backend) reloadNamed(ctx context.Context, apps []state.App, req state.R
 			return failure(state.ExitUsage, "cannot reload %s: %s has no app of that name any more (supervisor delete %s, or reload the file); nothing was changed", a.Name, a.Spec.File, a.Name)
 		}
 		warn(&result, eco.Warnings)
-		b.files.remember(a.Spec.File, with, req)
+		with.Metrics = eco.Metrics
+		b.remember(a.Spec.File, with, req, &result)
 		steps = append(steps, put(apps, eco.Apps[i], req, with, true))
 	}
 	b.carryOut(ctx, inOrder(steps), req, &result)
@@ -149,7 +150,8 @@ func (b *backend) apply(ctx context.Context, path string, req state.Request, rep
 			removed = append(removed, step{app: a.Name, cmd: supervisor.DeleteApp{Name: a.Name}, was: a.Spec, drops: true, fresh: true})
 		}
 	}
-	b.files.remember(path, with, req)
+	with.Metrics = eco.Metrics
+	b.remember(path, with, req, &result)
 	b.carryOut(ctx, append(removed, inOrder(steps)...), req, &result)
 	if !replace {
 		b.show(ctx, &result)

@@ -27,6 +27,7 @@ type backend struct {
 	logs    *logs.Set
 	sampler *usage.Sampler
 	files   files
+	meters  *meters
 	version string
 	env     []string        // the daemon's own, for requests that bring none
 	end     func()          // ends the daemon after the answer
@@ -87,6 +88,7 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 	case state.VerbStop:
 		return b.takeDown(ctx, req, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
 	case state.VerbDelete:
+		defer b.disown(ctx)
 		return b.takeDown(ctx, req, func(name string) supervisor.Command { return supervisor.DeleteApp{Name: name} })
 	case state.VerbReset:
 		return b.each(ctx, req, func(name string) supervisor.Command { return supervisor.ResetApp{Name: name} })

@@ -127,7 +127,8 @@ func (d *daemon) restore(left leftovers, upgraded bool) error {
 	d.backend = &backend{
 		loop: d.loop, world: w, history: w.history, logs: w.logs, sampler: &usage.Sampler{},
 		files: files{with: left.head.with(), keep: w.keepFiles}, version: d.Version, env: os.Environ(),
-		end: d.finish, ctx: d.ctx, upgrade: d.upgrade, keeper: d.keeperPID, unit: d.unit(),
+		meters: newMeters(d.loop, w, func() { d.trimmer.Touched() }),
+		end:    d.finish, ctx: d.ctx, upgrade: d.upgrade, keeper: d.keeperPID, unit: d.unit(),
 	}
 	return nil
 }
@@ -164,6 +165,7 @@ func (d *daemon) serve() {
 	for _, p := range d.adopted {
 		p.attend()
 	}
+	d.measure(d.backend.files.with)
 	d.server = control.Serve(d.listener, d.backend)
 	d.guardKeeper()
 	d.takeMain()

@@ -205,6 +205,9 @@ func (d *daemon) obey(sig os.Signal) bool {
 		d.log.Print("SIGHUP: reload")
 		go func() { // ends with the reload
 			result := d.backend.Do(d.ctx, state.Request{Verb: state.VerbReload})
+			for _, m := range result.Messages {
+				d.log.Print(m)
+			}
 			if result.Error != nil {
 				d.log.Print(result.Error.Message)
 				d.logSkipped(result)
@@ -264,6 +267,7 @@ func (d *daemon) shutdown() {
 	if err := d.server.Close(ctx); err != nil {
 		d.log.Print(err)
 	}
+	d.backend.meters.end()
 	d.cancel()
 	<-d.loopDone
 	d.backend.work.Wait()

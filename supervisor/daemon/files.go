@@ -19,6 +19,8 @@ type overrides struct {
 	EnvName   *string `json:"env_name,omitempty"`
 	Instances *string `json:"instances,omitempty"`
 	Rename    *string `json:"rename,omitempty"`
+
+	Metrics *state.Listen `json:"metrics,omitempty"` // what its text said last; nil: nothing
 }
 
 // files remembers the ecosystems. A leaf: nobody is called with the lock held.
@@ -101,14 +103,14 @@ func (o overrides) name() string {
 }
 
 // usableCPUs is how many processors the daemon may use: affinity and, where a
-// cgroup v2 quota is set, that (rounded up). At least 1.
+// cgroup has a quota, that (rounded up). At least 1.
 func usableCPUs() int {
 	n := 1
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err == nil {
 		n = max(1, set.Count())
 	}
-	if quota, ok := cgroupQuota(); ok {
+	if quota, ok := cgroupQuota(disk()); ok {
 		n = max(1, min(n, quota))
 	}
 	return n

@@ -83,6 +83,7 @@ const readyFlag = "--ready-fd"
 func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 	w := d.world
 	d.server.Quiesce(ctx)
+	d.backend.meters.pause()
 	attendants := w.all()
 	each(attendants, func(p *attendant) {
 		p.gates.Quiesce()
@@ -116,6 +117,7 @@ func (d *daemon) resume() {
 			p.prober.Resume()
 		}
 	})
+	d.backend.meters.resume()
 	d.server.Resume()
 }
 
