@@ -23,8 +23,8 @@ var arrows = map[string]struct {
 	"supervisor/worker":       {[]string{"supervisor/state"}, "the machine of a worker is pure"},
 	"supervisor/process":      {[]string{"signals", "supervisor/process/shim"}, "a hand imports neither another hand nor state"},
 	"supervisor/control":      {[]string{"supervisor/state"}, "the control client speaks the vocabulary and knows nothing else"},
-	"supervisor/cli":          {[]string{"ecosystem", "supervisor/control", "supervisor/export", "supervisor/state"}, "the command line asks over the socket; it validates files by itself"},
-	"supervisor/daemon":       {[]string{"ecosystem", "signals", "ready/gate", "supervisor", "supervisor/control", "supervisor/handover", "supervisor/history", "supervisor/listener", "supervisor/logs", "supervisor/metrics", "supervisor/preload", "supervisor/probe", "supervisor/process", "supervisor/state", "supervisor/trim", "supervisor/usage"}, "the only composer"},
+	"supervisor/cli":          {[]string{"ecosystem", "supervisor/control", "supervisor/export", "supervisor/state", "supervisor/systemd"}, "the command line asks over the socket; it validates files and installs units by itself"},
+	"supervisor/daemon":       {[]string{"ecosystem", "signals", "ready/gate", "supervisor", "supervisor/control", "supervisor/handover", "supervisor/history", "supervisor/listener", "supervisor/logs", "supervisor/metrics", "supervisor/preload", "supervisor/probe", "supervisor/process", "supervisor/state", "supervisor/systemd", "supervisor/trim", "supervisor/usage"}, "the only composer"},
 	"signals":                 {nil, "names and numbers"},
 	"supervisor/state":        {nil, "the vocabulary is data"},
 	"supervisor/metrics":      {[]string{"supervisor/state"}, "figures of a snapshot and of events, as text; it is pure"},
@@ -41,6 +41,7 @@ var arrows = map[string]struct {
 	"supervisor/preload":      {nil, "a hand imports neither another hand nor state"},
 	"supervisor/fault":        {nil, "names of instants; anybody who acts may have one"},
 	"supervisor/notify":       {nil, "a codec"},
+	"supervisor/systemd":      {nil, "a hand imports neither another hand nor state"},
 	"supervisor/trim":         {nil, "a process makes itself small: the daemon does, and the keeper"},
 }
 

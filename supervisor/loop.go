@@ -257,6 +257,16 @@ func (l *Loop) Snapshot(ctx context.Context) (state.Snapshot, error) {
 	}
 }
 
+// Barrier returns when all that was sent before it has been handled, unless the loop is
+// frozen: that the loop lives.
+func (l *Loop) Barrier(ctx context.Context) error {
+	reached := make(chan struct{})
+	if !l.send(askMsg{func() { close(reached) }}) {
+		return ErrEnded
+	}
+	return l.await(ctx, reached)
+}
+
 func (l *Loop) find(name string) *app {
 	for _, a := range l.apps {
 		if a.name == name {

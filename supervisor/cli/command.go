@@ -71,8 +71,9 @@ func commands() []*command {
 		startCommand(), reloadCommand(), restartCommand(), stopCommand(), deleteCommand(), scaleCommand(),
 		listCommand(), describeCommand(), logsCommand(), historyCommand(),
 		validateCommand(), exportCommand(), initCommand(), signalCommand(), resetCommand(), flushCommand(),
-		pingCommand(), upgradeCommand(), killCommand(), versionCommand(), completionCommand(),
-		daemonCommand(), namesCommand(),
+		pingCommand(), upgradeCommand(), killCommand(),
+		startupCommand(), unstartupCommand(), unitCommand(), versionCommand(), completionCommand(),
+		daemonCommand(), namesCommand(), sweepCommand(),
 	}
 	return append(list, laterCommands()...)
 }

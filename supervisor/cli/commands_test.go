@@ -54,9 +54,9 @@ func TestUsageErrors(t *testing.T) {
 		{"upgrade .", "cannot upgrade to .: it is no program"},
 		{"save", "save is not supported yet"},
 		{"resurrect", "resurrect is not supported yet"},
-		{"startup", "startup is not supported yet"},
-		{"unstartup", "unstartup is not supported yet"},
-		{"unit eco.yaml", "unit is not supported yet"},
+		{"unit nope.yaml", "cannot make a unit of nope.yaml: no such file"},
+		{"startup nope.yaml", "cannot install nope.yaml: no such file"},
+		{"startup eco.yaml --name a/b", "a unit's name has"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {
@@ -451,7 +451,7 @@ func TestHelp(t *testing.T) {
 
 func TestCommandsTable(t *testing.T) {
 	want := []string{"start", "reload", "restart", "stop", "delete", "scale", "list", "describe", "logs", "history",
-		"validate", "export", "init", "signal", "reset", "flush", "ping", "upgrade", "kill", "version", "completion"}
+		"validate", "export", "init", "signal", "reset", "flush", "ping", "upgrade", "kill", "startup", "unstartup", "unit", "version", "completion"}
 	var got []string
 	for _, c := range Commands() {
 		got = append(got, c.Name)

@@ -12,6 +12,7 @@ import (
 // checked is a file that is valid.
 type checked struct {
 	Apps     []string
+	Specs    []state.Spec
 	Warnings []string
 }
 
@@ -25,7 +26,7 @@ func (s *session) checkFile(verb, typed, path string, req state.Request) (checke
 	if err != nil {
 		return checked{}, err
 	}
-	ok := checked{Apps: []string{}, Warnings: eco.Warnings.Lines()}
+	ok := checked{Apps: []string{}, Specs: eco.Apps, Warnings: eco.Warnings.Lines()}
 	for _, a := range eco.Apps {
 		ok.Apps = append(ok.Apps, a.Name)
 	}

@@ -35,6 +35,7 @@ type Env struct {
 	// Executable is what is started in the background, /proc/self/exe by default.
 	Executable string
 
+	Systemd Systemd
 	Daemon  DaemonMain
 	Keeper  KeeperMain // nil: daemons run with nobody above them
 	Version string

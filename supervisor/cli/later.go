@@ -5,7 +5,7 @@ import ucli "github.com/urfave/cli/v2"
 // laterCommands are known, and refused until they work.
 func laterCommands() []*command {
 	var list []*command
-	for _, name := range []string{"save", "resurrect", "startup", "unstartup", "unit"} {
+	for _, name := range []string{"save", "resurrect"} {
 		list = append(list, &command{
 			name: name, hidden: true, max: -1, after: true, usage: "not supported yet",
 			flags: []ucli.Flag{jsonFlag()},

@@ -119,6 +119,7 @@ type world struct {
 	out, err   string
 	backend    *fakeBackend
 	executable string
+	systemd    Systemd
 	printing   func(text string) // sees what goes to stdout, before it is there
 }
 
@@ -200,6 +201,7 @@ func (w *world) try(args ...string) (int, string, string) {
 		Getwd:    func() (string, error) { return w.dir, nil },
 		Terminal: func() (int, int, bool) { return 80, 24, w.terminal },
 		Context:  w.ctx, Daemon: fakeDaemon, Keeper: fakeKeeper, Executable: w.executable, Version: "1.2.3",
+		Systemd: w.systemd,
 	})
 	return code, out.String(), errOut.String()
 }

@@ -15,6 +15,7 @@ import (
 	"supervisor/supervisor/history"
 	"supervisor/supervisor/logs"
 	"supervisor/supervisor/state"
+	"supervisor/supervisor/systemd"
 	"supervisor/supervisor/usage"
 )
 
@@ -35,6 +36,7 @@ type backend struct {
 	work    sync.WaitGroup
 	touched func() // somebody asks
 
+	upward  *systemd.Upward
 	upgrade func(ctx context.Context, binary string) error // nil: this process is replaced
 	unit    string                                         // of systemd that restarts us, "" for none
 	keeper  func() int
@@ -80,6 +82,9 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 	case state.VerbStart:
 		return b.start(ctx, req)
 	case state.VerbReload:
+		if !req.DryRun {
+			defer b.upward.Reloading()()
+		}
 		return b.reload(ctx, req)
 	case state.VerbRestart:
 		return b.restart(ctx, req)

@@ -42,6 +42,8 @@ func (d *daemon) begin() (err error) {
 	if err != nil {
 		return err
 	}
+	d.speakUp(from.upgrade)
+	defer d.upward.Busy()() // what an earlier daemon has left may take long to end
 	left, err := d.readLeftovers(d.records, d.boot, from.final)
 	if err != nil {
 		return err
@@ -126,9 +128,9 @@ func (d *daemon) restore(left leftovers, upgraded bool) error {
 	w.hear(d.loop)
 	d.backend = &backend{
 		loop: d.loop, world: w, history: w.history, logs: w.logs, sampler: &usage.Sampler{},
+		upward: d.upward, meters: newMeters(d.loop, w, func() { d.trimmer.Touched() }),
 		files: files{with: left.head.with(), keep: w.keepFiles}, version: d.Version, env: os.Environ(),
-		meters: newMeters(d.loop, w, func() { d.trimmer.Touched() }),
-		end:    d.finish, ctx: d.ctx, upgrade: d.upgrade, keeper: d.keeperPID, unit: d.unit(),
+		end: d.finish, ctx: d.ctx, upgrade: d.upgrade, keeper: d.keeperPID, unit: d.unit(),
 	}
 	return nil
 }
@@ -137,6 +139,8 @@ func (d *daemon) restore(left leftovers, upgraded bool) error {
 // and answers.
 func (d *daemon) serve() {
 	w := d.world
+	d.takeMain() // nothing that is said or stored meanwhile would be heard
+	d.upward.Speak()
 	d.keepControl()
 	d.keepExe()
 	if _, stored := d.store.Held()[handsName]; !stored {
@@ -145,6 +149,9 @@ func (d *daemon) serve() {
 		}
 	}
 	w.table.Sweep()
+	for _, err := range w.table.Give(d.given) {
+		d.log.Print(err)
+	}
 	for _, name := range d.store.Sweep() {
 		d.log.Printf("state: %s was held for nobody", name)
 	}
@@ -154,9 +161,7 @@ func (d *daemon) serve() {
 		defer close(d.loopDone)
 		d.loop.Run(d.ctx, w)
 	}()
-	if err := d.store.Say("READY=1"); err != nil {
-		d.log.Print(err)
-	}
+	d.sayReady()
 	if d.successor != nil && d.keeperPID() != 0 {
 		if err := d.store.Say("KEEPER_REEXEC=1"); err != nil { // it becomes what we are
 			d.log.Print(err)
@@ -168,5 +173,5 @@ func (d *daemon) serve() {
 	d.measure(d.backend.files.with)
 	d.server = control.Serve(d.listener, d.backend)
 	d.guardKeeper()
-	d.takeMain()
+	d.succeedInstalled()
 }

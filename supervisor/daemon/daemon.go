@@ -18,8 +18,10 @@ import (
 	"supervisor/supervisor"
 	"supervisor/supervisor/control"
 	"supervisor/supervisor/handover"
+	"supervisor/supervisor/listener"
 	"supervisor/supervisor/logs"
 	"supervisor/supervisor/state"
+	"supervisor/supervisor/systemd"
 	"supervisor/supervisor/trim"
 )
 
@@ -103,6 +105,8 @@ type daemon struct {
 	replaced  chan struct{}       // closed when another process has taken over
 	lost      chan struct{}       // closed when systemd can't be told who we are
 	successor *handover.Successor // that we are; nil: nobody has stepped back for us
+	upward    *systemd.Upward     // nil: systemd does not run us
+	given     []listener.Given    // of a socket unit
 
 	ctx      context.Context // of the work: ends when everything is stopped
 	cancel   context.CancelFunc
@@ -138,7 +142,7 @@ func (d *daemon) run() int {
 	}
 	code := make(chan int, 1)
 	if d.Request != nil {
-		go func() { code <- d.first(*d.Request) }() // ends with the request
+		go func() { code <- d.first(*d.Request) }() // ends with the request, or with ctx
 	}
 	exit := state.ExitOK
 	for done := false; !done; {
@@ -170,13 +174,18 @@ func (d *daemon) run() int {
 // first carries out the request of start --no-daemon. A file that can't be used
 // ends the daemon; an app that does not come up does not.
 func (d *daemon) first(req state.Request) int {
+	defer d.upward.Busy()()
 	if d.restored {
 		d.backend.startedAs(req, d.log.Printf)
+		d.begun()
 		return state.ExitOK
 	}
 	result := d.backend.Do(d.ctx, req)
 	for _, m := range result.Messages {
 		d.log.Print(m)
+	}
+	if result.Error == nil || result.Error.Code != state.ExitUsage {
+		d.begun()
 	}
 	if result.Error == nil {
 		return state.ExitOK
@@ -250,7 +259,9 @@ func (d *daemon) closeState() {
 	lastID := d.world.lastID // the loop has ended
 	d.world.journal.close(lastID)
 	d.world.working.Wait()
-	os.Remove(d.home.path("state", socketsFile))
+	if !d.managed() {
+		os.Remove(d.home.path("state", socketsFile))
+	}
 }
 
 // answerTimeout is how long the requests in work may take to see their answer sent.
@@ -259,6 +270,10 @@ const answerTimeout = 5 * time.Second
 // shutdown stops every app, answers who waits, and leaves nothing. Nothing may be
 // started meanwhile: nobody would stop it.
 func (d *daemon) shutdown() {
+	if d.managed() {
+		d.sayStopping()
+		d.world.table.Keep()
+	}
 	<-d.world.journal.change(func(h *head) { h.Stopping = true })
 	d.loop.Close()
 	d.backend.Do(d.ctx, state.Request{Verb: state.VerbStop})
@@ -272,6 +287,9 @@ func (d *daemon) shutdown() {
 	<-d.loopDone
 	d.backend.work.Wait()
 	d.world.working.Wait()
+	if d.managed() {
+		d.bequeath()
+	}
 	d.closeState()
 	d.world.table.Close()
 	if d.console != nil {
@@ -280,7 +298,9 @@ func (d *daemon) shutdown() {
 	d.world.logs.Close()
 	d.trimmer.End()
 	signal.Stop(d.signals)
-	os.Remove(d.home.socket())
+	if !d.managed() { // else it is kept for the next start
+		os.Remove(d.home.socket())
+	}
 	os.Remove(d.home.pidFile())
 	d.log.Print("ended")
 	d.letGo()

@@ -8,6 +8,7 @@ import (
 
 	"supervisor/supervisor/preload"
 	"supervisor/supervisor/state"
+	"supervisor/supervisor/systemd"
 )
 
 // ours are the variables by which somebody speaks to this supervisor itself: a
@@ -16,7 +17,7 @@ func ours(name string) bool {
 	switch name {
 	case "NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "LISTEN_PIDFDID",
 		"WATCHDOG_USEC", "WATCHDOG_PID", "FDSTORE", "MAINPID", "MANAGERPID", "INVOCATION_ID", "JOURNAL_STREAM",
-		"TABLEFLIP_HAS_PARENT_7DIU3", "SUPERVISOR_KEEPER",
+		"TABLEFLIP_HAS_PARENT_7DIU3", "SUPERVISOR_KEEPER", systemd.InstalledVariable,
 		"READY_FD", "NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE", "NODE_UNIQUE_ID",
 		"SUPERVISOR_APP", "SUPERVISOR_WORKER", "SUPERVISOR_GENERATION", "NODE_APP_INSTANCE",
 		preload.Variable:

@@ -77,10 +77,15 @@ func (d *daemon) newKeeper() <-chan struct{} {
 	return d.watchKeeper(pid)
 }
 
+// managed reports whether systemd runs us, or somebody who speaks as it does, and no keeper.
+func (d *daemon) managed() bool {
+	return d.keeperPID() == 0 && os.Getenv("NOTIFY_SOCKET") != ""
+}
+
 // takeMain makes systemd take a process that was started by an upgrade for its own child,
 // or `systemctl stop` would not wait for us.
 func (d *daemon) takeMain() {
-	if d.successor == nil || d.keeperPID() != 0 || os.Getenv("NOTIFY_SOCKET") == "" {
+	if d.successor == nil || !d.managed() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(d.ctx, commitWait)
@@ -96,7 +101,7 @@ func (d *daemon) takeMain() {
 // unit is the systemd unit that starts this daemon again when it ends, "" where none does:
 // the last name in its cgroup (systemd.unit(5)).
 func (d *daemon) unit() string {
-	if d.keeperPID() != 0 || os.Getenv("NOTIFY_SOCKET") == "" {
+	if !d.managed() {
 		return ""
 	}
 	data, err := os.ReadFile("/proc/self/cgroup")

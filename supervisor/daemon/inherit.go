@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"supervisor/supervisor"
 	"supervisor/supervisor/handover"
+	"supervisor/supervisor/listener"
 	"supervisor/supervisor/state"
 )
 
@@ -31,7 +33,10 @@ func (d *daemon) inherit() (from inheritance, err error) {
 	d.boot, d.records = handover.Boot(), handover.Dir(d.home.path("state"))
 	keeper, _ := strconv.Atoi(os.Getenv(handover.KeeperVariable))
 	d.keeper.Store(int64(keeper))
-	held := handover.Inherited(os.Getenv, os.Getppid())
+	held, given := handover.InheritedOf(os.Getenv, os.Getppid(), stored)
+	for _, g := range given {
+		d.given = append(d.given, listener.Given{FD: g.FD, Name: g.Name})
+	}
 	for _, name := range handover.ListenVariables() {
 		os.Unsetenv(name) // they are ours, not a successor's or a worker's
 	}
@@ -49,6 +54,7 @@ func (d *daemon) inherit() (from inheritance, err error) {
 	if d.store, err = handover.NewHolder(os.Getenv("NOTIFY_SOCKET"), held); err != nil {
 		return from, err
 	}
+	d.store.Limit(handover.StoreMax(os.Getenv))
 	d.control = d.take(controlName)
 	if successor != nil {
 		return from, nil
@@ -58,6 +64,17 @@ func (d *daemon) inherit() (from inheritance, err error) {
 		d.listener, err = inheritedListener(d.control)
 	}
 	return from, err
+}
+
+// stored reports whether a name is one of those that we store descriptors under.
+func stored(name string) bool {
+	switch name {
+	case controlName, handsName, handover.ExeName, handover.ExitsName:
+		return true
+	}
+	number, _, worker := strings.Cut(name[min(1, len(name)):], ".")
+	_, err := strconv.ParseUint(number, 10, 64)
+	return err == nil && (name[0] == 'w' && worker || name[0] == 'l' && !worker)
 }
 
 // take is an inherited descriptor, -1 for none.

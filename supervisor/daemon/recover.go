@@ -56,7 +56,12 @@ func (d *daemon) readLeftovers(records handover.Dir, boot string, final []byte) 
 	case err != nil:
 		d.setAside(records, daemonFile, err)
 	}
-	if l.head.Loop == nil {
+	if l.head.Stopping && d.managed() {
+		// It died while it stopped everything. That is done first, and what the file says
+		// comes after it: systemd has no other way to start us.
+		l.head.Loop, l.head.Files = nil, nil
+	}
+	if l.head.Loop == nil && !d.managed() {
 		return l, nil
 	}
 	data, err = records.Load(socketsFile)
@@ -357,6 +362,10 @@ func (w *world) adoptSockets(l leftovers) {
 	})
 	if err != nil {
 		w.say("state: %v", err)
+	}
+	if l.head.Loop == nil {
+		w.table.Bequeath() // what an earlier daemon has left for whoever asks for it
+		return
 	}
 	for _, r := range lost {
 		w.say("%s: %s is lost with whoever held it for the supervisor", r.App, r.Addr)

@@ -32,11 +32,29 @@ const (
 // To be called once, before anything else opens descriptors; then the caller unsets
 // ListenVariables, or children would find them too.
 func Inherited(env func(string) string, ppid int) map[string]int {
+	held, _ := InheritedOf(env, ppid, func(string) bool { return true })
+	return held
+}
+
+// Foreign is an inherited descriptor that was never stored: a socket unit's
+// (systemd.socket(5)), whose name several may have.
+type Foreign struct {
+	Name string
+	FD   int
+}
+
+// InheritedOf is Inherited for the names that are ours, and gives the others apart, in
+// their order.
+func InheritedOf(env func(string) string, ppid int, ours func(name string) bool) (held map[string]int, foreign []Foreign) {
 	names := listed(env, os.Getpid(), ppid)
-	held := make(map[string]int, len(names))
+	held = make(map[string]int, len(names))
 	for i, name := range names {
 		fd := firstFD + i
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+			continue
+		}
+		if !ours(name) {
+			foreign = append(foreign, Foreign{name, fd})
 			continue
 		}
 		if earlier, twice := held[name]; twice {
@@ -44,7 +62,7 @@ func Inherited(env func(string) string, ppid int) map[string]int {
 		}
 		held[name] = fd
 	}
-	return held
+	return held, foreign
 }
 
 // listed gives the name of each descriptor from firstFD on that env lists for us.

@@ -1,7 +1,11 @@
 package handover
 
 import (
+	"fmt"
+	"os"
+	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -62,5 +66,32 @@ func TestStoreMax(t *testing.T) {
 		if got := StoreMax(environment("FDSTORE=" + value)); got != want {
 			t.Errorf("FDSTORE=%s: %d", value, got)
 		}
+	}
+}
+
+// What was not stored comes apart, each of it, also under one name.
+func TestInheritedOf(t *testing.T) {
+	if os.Getenv("INHERITED") != "" {
+		held, foreign := InheritedOf(os.Getenv, os.Getppid(), func(name string) bool { return name == "ctl" })
+		fmt.Println(held, foreign)
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self, "-test.run=^TestInheritedOf$")
+	cmd.Env = append(os.Environ(), "INHERITED=1", "LISTEN_FDS=5", "LISTEN_FDNAMES=web:ctl:web:ctl:other", "LISTEN_PID=keeper:"+strconv.Itoa(os.Getpid()))
+	for range 4 { // the fifth is not open
+		null, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer null.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, null)
+	}
+	out, err := cmd.Output()
+	if want := "map[ctl:6] [{web 3} {web 5}"; err != nil || !strings.HasPrefix(string(out), want) {
+		t.Errorf("%v: %s, want %s", err, out, want)
 	}
 }

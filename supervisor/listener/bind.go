@@ -79,6 +79,7 @@ func (t *Table) bind(w *wish) verdict {
 		}
 	}
 	// b. The address is held.
+	t.claim(w.m.App, w.key)
 	if s := t.sockets[w.key]; s != nil {
 		if t.besides(s, w) {
 			return verdict{}
@@ -190,6 +191,7 @@ func (t *Table) granted(v verdict, m *member, ok bool) {
 // bindUnix decides about a bind of a path. Only a declared path, or one that
 // nobody has unlinked, is shared.
 func (t *Table) bindUnix(w *wish) verdict {
+	t.claimPath(w.m.App, t.sockets[w.key], w)
 	s := t.sockets[w.key]
 	if s == nil {
 		s = t.declaredPath(w.path)
@@ -258,7 +260,7 @@ func (t *Table) listen(w *wish) verdict {
 			}
 			return t.grant(s, w, c.addr)
 		}
-		if s.app != w.m.App {
+		if s.app != w.m.App || s.given {
 			return verdict{proceed: true}
 		}
 		t.close(s, false) // its file was unlinked, or c could not have bound

@@ -108,10 +108,12 @@ func resolveAll(list []Declared) ([]resolved, error) {
 	return all, nil
 }
 
-// findDeclared tells if the app holds a declared address, or which other app.
+// findDeclared tells if the app holds a declared address, if need be one that was
+// nobody's, or which other app.
 func (t *Table) findDeclared(app string, d resolved) (held bool, holder string) {
+	t.claimDeclared(app, d)
 	for _, s := range t.sockets {
-		if s.addr != d.shown {
+		if !s.at(d.shown) || s.app == "" {
 			continue
 		}
 		if s.app != app {

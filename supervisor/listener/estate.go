@@ -62,7 +62,7 @@ func (e *estate) inherit(r Record) bool {
 // socketOf is the address of a record; nil if it is none, or another app's.
 func (e *estate) socketOf(r Record) *socket {
 	k := r.key()
-	if r.App == "" || k.family == 0 || !k.isUnix() && k.port == 0 || k.isUnix() && !filepath.IsAbs(r.Path) {
+	if k.family == 0 || !k.isUnix() && k.port == 0 || k.isUnix() && !filepath.IsAbs(r.Path) {
 		return nil
 	}
 	if s := e.sockets[k]; s != nil {
@@ -71,7 +71,7 @@ func (e *estate) socketOf(r Record) *socket {
 		}
 		return s
 	}
-	s := &socket{key: k, app: r.App, addr: k.String(), seq: r.Order, declared: r.Declared, mode: r.Mode, adorned: r.Adorned}
+	s := &socket{key: k, app: r.App, addr: k.String(), seq: r.Order, given: r.Given, name: r.GivenName, as: r.As, declared: r.Declared, mode: r.Mode, adorned: r.Adorned}
 	if k.isUnix() {
 		s.path, s.addr, s.dev, s.ino = r.Path, "unix:"+r.Path, r.Dev, r.File
 	}

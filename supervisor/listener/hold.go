@@ -73,6 +73,15 @@ func (t *Table) enlist(h *share) {
 	t.watchSocket(h)
 }
 
+// leave closes what an app needs no more, or makes it nobody's. alone: no worker has it.
+func (t *Table) leave(s *socket, alone bool) {
+	if s.given || t.keeping {
+		t.orphan(s)
+		return
+	}
+	t.close(s, alone)
+}
+
 // close lets a held address go for good. alone: no worker has it.
 func (t *Table) close(s *socket, alone bool) {
 	t.dirty = true
@@ -84,7 +93,7 @@ func (t *Table) close(s *socket, alone bool) {
 		}
 		t.disarm(h, alone)
 	}
-	if s.path != "" && sameFile(s.path, s.dev, s.ino) {
+	if s.path != "" && !s.given && sameFile(s.path, s.dev, s.ino) {
 		_ = unix.Unlink(s.path) // a path that can't be unlinked stays a stale file
 	}
 	for _, h := range s.shares {
@@ -204,7 +213,7 @@ func (t *Table) armSettle() {
 // with it; there is one at a time.
 func (t *Table) startSettling() {
 	t.armed = false
-	if t.quiet || t.adopting || t.settling {
+	if t.quiet || t.adopting || t.settling || t.keeping {
 		return
 	}
 	for _, c := range t.candidates {

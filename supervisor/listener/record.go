@@ -18,7 +18,7 @@ type Record struct {
 	Seq   uint64 `json:"seq"`
 	Inode uint64 `json:"inode"` // of the socket: what has another is not it
 
-	App  string `json:"app"`
+	App  string `json:"app"`  // "": it is nobody's
 	Addr string `json:"addr"` // as in Socket, for whoever reads; what counts follows
 	// Order is the order of the address's coming.
 	Order uint64 `json:"order"`
@@ -36,6 +36,12 @@ type Record struct {
 	Folder    uint64 `json:"folder,omitempty"`
 	Dev       uint64 `json:"dev,omitempty"`
 	File      uint64 `json:"file,omitempty"`
+
+	// Of a socket that was given to the daemon: its name, and as which address it is
+	// declared if not as its own.
+	Given     bool   `json:"given,omitempty"`
+	GivenName string `json:"given_name,omitempty"`
+	As        string `json:"as,omitempty"`
 
 	Declared bool   `json:"declared,omitempty"`
 	Mode     uint32 `json:"mode,omitempty"`    // declared, of the file; 0: by the umask
@@ -82,6 +88,7 @@ func (h *share) describe(i int) Record {
 	s := h.of
 	r := Record{
 		Seq: h.seq, Inode: h.inode, App: s.app, Addr: s.addr, Order: s.seq,
+		Given: s.given, GivenName: s.name, As: s.as,
 		Declared: s.declared, Mode: s.mode, Adorned: s.adorned,
 		Index: i, First: s.first == h, Listening: h.listening, MPTCP: h.mptcp,
 		Origin: h.origin, Settled: h.settled, Last: h.last, Withdrawn: h.withdrawn,

@@ -12,12 +12,16 @@ import (
 // socket is a held address. The table's goroutine owns it.
 type socket struct {
 	key  key
-	app  string
+	app  string // "": it is nobody's
 	addr string // as shown
 	seq  uint64 // order of coming
 
 	path     string // AF_UNIX
 	dev, ino uint64 // AF_UNIX: the file at path, to unlink no other's
+
+	given bool   // somebody else has it too, and gives it again: it is never closed
+	name  string // by which it was given
+	as    string // as which it is declared, if that is another address than its own
 
 	declared bool
 	mode     uint32 // of a declared unix socket

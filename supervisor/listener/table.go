@@ -46,6 +46,7 @@ type Table struct {
 	pumps      map[*pump]struct{}
 	warned     map[[2]string]bool // app, reason
 	seq        uint64
+	keeping    bool // Keep: what apps leave is nobody's, and stays
 	quiet      bool // Quiesce: nothing is begun any more
 	still      bool // and nothing is under way
 	watch      *watch
@@ -190,7 +191,7 @@ func (t *Table) Files(w Worker, list []Declared) (files []File, err error) {
 // heldAt finds an app's socket by its shown address.
 func (t *Table) heldAt(app, shown string) *socket {
 	for _, s := range t.sockets {
-		if s.app == app && s.addr == shown {
+		if s.app == app && s.at(shown) {
 			return s
 		}
 	}
@@ -230,23 +231,24 @@ func (t *Table) Retain(app string, declared []Declared, workers []uint64) {
 	}
 	t.do(func() {
 		for _, s := range t.of(func(s *socket) bool { return s.app == app }) {
-			if s.declared && !keep[s.addr] {
+			if s.declared && !keep[s.addr] && !keep[s.as] {
 				s.declared, t.dirty = false, true
 			}
 			served := slices.ContainsFunc(workers, s.serves)
 			if !s.declared && !served {
-				t.close(s, false)
+				t.leave(s, false)
 			}
 		}
 	})
 }
 
 // Release closes all sockets of an app that was stopped, deleted or has
-// errored, and removes the files of its unix sockets.
+// errored, and removes the files of its unix sockets. What was given to the table
+// (Give) is nobody's again, as is all of it after Keep.
 func (t *Table) Release(app string) {
 	t.do(func() {
 		for _, s := range t.of(func(s *socket) bool { return s.app == app }) {
-			t.close(s, true)
+			t.leave(s, true)
 		}
 		for k := range t.warned {
 			if k[0] == app {
