@@ -11,7 +11,6 @@ import (
 	"supervisor/supervisor/daemon"
 	"supervisor/supervisor/handover"
 	"supervisor/supervisor/process"
-	"supervisor/supervisor/state"
 )
 
 func main() {
@@ -19,11 +18,11 @@ func main() {
 	case process.IsShim(os.Args):
 		process.ShimMain()
 	case handover.IsKeeper(os.Args):
-		os.Exit(keeperCode(handover.KeeperMain(os.Args)))
+		os.Exit(handover.KeeperMain(os.Args))
 	case handover.IsHeir(os.Args):
 		os.Exit(handover.HeirMain(os.Args))
 	}
-	os.Exit(cli.Run(os.Args, cli.Env{Version: version(), Daemon: runDaemon, Keeper: runKeeper}))
+	os.Exit(cli.Run(os.Args, cli.Env{Version: version(), Daemon: runDaemon, Keeper: runKeeper, Boot: handover.Boot}))
 }
 
 // runDaemon gives the command line's wishes to the daemon.
@@ -45,15 +44,6 @@ func runKeeper(o cli.KeeperOptions) int {
 	err := syscall.Exec("/proc/self/exe", args, os.Environ())
 	fmt.Fprintf(o.Stderr, "cannot start the supervisor: cannot execute its own program as the keeper: %v\n", err)
 	return 1
-}
-
-// keeperCode is a keeper's exit code as the command line has them: that another
-// supervisor has the home is a failure like others.
-func keeperCode(code int) int {
-	if code == handover.ExitLocked {
-		return state.ExitFailed
-	}
-	return code
 }
 
 // version is the module's as the go command stamped it.

@@ -66,6 +66,7 @@ func Parse(src []byte, options Options) (*Ecosystem, error) {
 	p.warnings.sort(options.File)
 	eco := &Ecosystem{Metrics: p.metrics, Warnings: p.warnings}
 	for _, a := range p.apps {
+		a.spec.Place = len(eco.Apps)
 		eco.Apps = append(eco.Apps, *a.spec)
 		eco.Written = append(eco.Written, a.written())
 	}

@@ -14,7 +14,7 @@ var arrows = map[string]struct {
 	to  []string
 	why string
 }{
-	".":                       {[]string{"supervisor/cli", "supervisor/daemon", "supervisor/handover", "supervisor/process", "supervisor/state"}, "main is the shim, the keeper, or the command line with a daemon to run"},
+	".":                       {[]string{"supervisor/cli", "supervisor/daemon", "supervisor/handover", "supervisor/process"}, "main is the shim, the keeper, or the command line with a daemon to run"},
 	"ecosystem":               {[]string{"signals", "supervisor/logs/stamp", "supervisor/state"}, "a file becomes specs, which are vocabulary; it is pure"},
 	"ready":                   {[]string{"supervisor/notify"}, "a worker says ready in words of sd_notify"},
 	"ready/drain":             {nil, "a Go program's server"},

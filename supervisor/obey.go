@@ -110,7 +110,7 @@ func (l *Loop) put(a *app, p Put, reply waiter) *app {
 	case len(changed) == 0 && a.starting != nil:
 		a.wait(opStart, Started, reply)
 	case len(changed) == 0:
-		a.spec.File = p.Spec.File
+		a.spec.File, a.spec.Place = p.Spec.File, p.Spec.Place
 		l.startApp(a, reply)
 	case len(changed) == 1 && changed[0] == "instances" && !a.busy():
 		a.spec.Instances = p.Spec.Instances

@@ -55,6 +55,9 @@ func (w *member) snapshot(now time.Duration) state.Worker {
 		Restarts: w.m.Restarts, Listeners: []string{}, ID: w.id, Inc: w.m.Inc, Exact: w.m.State,
 		Said: w.said,
 	}
+	if w.m.State == state.Exited {
+		s.ExitCode = w.exitCode()
+	}
 	if w.m.State.Alive() {
 		s.PID = w.pid
 		up := now - w.spawnedAt
@@ -67,4 +70,19 @@ func (w *member) snapshot(now time.Duration) state.Worker {
 		}
 	}
 	return s
+}
+
+// exitCode is what a shell would make of a worker's end. A start that failed is a failure
+// however the process then ended, and so is an end that nobody saw.
+func (w *member) exitCode() int {
+	switch e := w.end; {
+	case e == nil || e.Code == UnknownCode:
+		return state.ExitFailed
+	case e.Signal != 0:
+		return 128 + e.Signal
+	case e.Code == 0 && (w.notReady || w.unborn != nil):
+		return state.ExitFailed
+	default:
+		return e.Code
+	}
 }

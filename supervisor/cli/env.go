@@ -16,7 +16,7 @@ import (
 )
 
 // Env is the world of one invocation. The zero value of a field is the real one,
-// but for Daemon and Version, which main fills in.
+// but for Daemon, Keeper, Boot and Version, which main fills in.
 type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -37,7 +37,8 @@ type Env struct {
 
 	Systemd Systemd
 	Daemon  DaemonMain
-	Keeper  KeeperMain // nil: daemons run with nobody above them
+	Keeper  KeeperMain    // nil: daemons run with nobody above them
+	Boot    func() string // names the life of what has a pid here, as the daemon's state does; "" if nobody knows
 	Version string
 }
 

@@ -25,6 +25,9 @@ import (
 // guard is how long a test waits for what must come: a failure guard, no timing.
 const guard = 30 * time.Second
 
+// testBoot names the life of the machine that the tests run in.
+func testBoot() string { return "this" }
+
 // TestMain is also the program that is started in the background: the real
 // command line with a fake daemon behind it.
 func TestMain(m *testing.M) {
@@ -32,7 +35,7 @@ func TestMain(m *testing.M) {
 		if os.Args[0] == "supervisor-keeper" {
 			os.Exit(backgroundKeeper(os.Args))
 		}
-		os.Exit(Run(os.Args, Env{Daemon: fakeDaemon, Keeper: fakeKeeper, Version: "1.2.3"}))
+		os.Exit(Run(os.Args, Env{Daemon: fakeDaemon, Keeper: fakeKeeper, Boot: testBoot, Version: "1.2.3"}))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -200,7 +203,7 @@ func (w *world) try(args ...string) (int, string, string) {
 		},
 		Getwd:    func() (string, error) { return w.dir, nil },
 		Terminal: func() (int, int, bool) { return 80, 24, w.terminal },
-		Context:  w.ctx, Daemon: fakeDaemon, Keeper: fakeKeeper, Executable: w.executable, Version: "1.2.3",
+		Context:  w.ctx, Daemon: fakeDaemon, Keeper: fakeKeeper, Boot: testBoot, Executable: w.executable, Version: "1.2.3",
 		Systemd: w.systemd,
 	})
 	return code, out.String(), errOut.String()

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"supervisor/supervisor/control"
 )
@@ -36,14 +35,5 @@ func (s *session) leftOpen() bool {
 		Boot   string `json:"boot_id"`
 		Closed bool   `json:"closed"`
 	}
-	return json.Unmarshal(data, &left) == nil && !left.Closed && left.Boot != "" && left.Boot == bootID()
-}
-
-// bootID is the kernel's name for this boot (random(4)), "" if it has none.
-func bootID() string {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return ""
-	}
-	return strings.TrimSpace(string(b))
+	return json.Unmarshal(data, &left) == nil && !left.Closed && left.Boot != "" && s.env.Boot != nil && left.Boot == s.env.Boot()
 }

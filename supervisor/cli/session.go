@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"supervisor/supervisor/control"
 	"supervisor/supervisor/state"
 )
@@ -137,10 +139,18 @@ type touchedJSON struct {
 	Messages []string `json:"messages"`
 }
 
-// ensureHome makes SUPERVISOR_HOME, which only its owner may look into.
+// ensureHome makes SUPERVISOR_HOME, which only its owner may look into. A container may have
+// nothing to write to, nor what tells processes apart.
 func ensureHome(home string) error {
+	const remedy = "set SUPERVISOR_HOME to a folder that can be written to"
 	if err := os.MkdirAll(home, 0o700); err != nil {
-		return failed("cannot make %s: %v", home, err)
+		return failed("cannot make %s: %v: %s", home, err, remedy)
+	}
+	if err := unix.Access(home, unix.W_OK|unix.X_OK); err != nil {
+		return failed("cannot write to %s: %v: %s", home, err, remedy)
+	}
+	if _, err := os.Stat("/proc/self/stat"); err != nil {
+		return failed("cannot start the supervisor: /proc is not mounted: %v", err)
 	}
 	return nil
 }

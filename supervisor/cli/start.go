@@ -17,7 +17,11 @@ func startCommand() *command {
 		usage: "start the apps of a file, a script, or a stopped app",
 		detail: "The argument is an app's name, else a file by its ending (.yaml, .yml, .json), else a script or program.\n" +
 			"None: ecosystem.yaml, .yml or .json in the current folder. What runs is brought to what the file says.\n" +
-			"A daemon is started in the background if none runs.",
+			"A daemon is started in the background if none runs.\n" +
+			"With --no-daemon the command is the daemon, and shows what workers write. SIGTERM and SIGINT stop everything,\n" +
+			"exit code 0. It ends by itself when every app has ended for good (autorestart: false, stop_exit_codes), with\n" +
+			"the exit code of what it ran: the first that is not 0 in the order of the file, 128+n for signal n, 1 for what\n" +
+			"could not be started. Apps with autostart: false that nobody has started do not count.",
 		codes: []int{state.ExitOK, state.ExitFailed, state.ExitUsage},
 		flags: []ucli.Flag{
 			&ucli.BoolFlag{Name: "no-daemon", Usage: "be the daemon, in the foreground (systemd, containers)"},

@@ -243,7 +243,7 @@ func TestTheNextCommandRevivesWhatDied(t *testing.T) {
 	w.write("eco.yaml", valid)
 	w.write("app.js", "#!/bin/true\n")
 	for _, args := range []string{"list --json", "reload web", "logs", "start eco.yaml"} {
-		w.leave(bootID(), false)
+		w.leave(testBoot(), false)
 		w.run(argv(args)...)
 		if w.err != note {
 			t.Errorf("%s: stderr %q", args, w.err)
@@ -252,7 +252,7 @@ func TestTheNextCommandRevivesWhatDied(t *testing.T) {
 			t.Errorf("%s: stdout %s", args, w.out)
 		}
 		w.want(w.run("ping"), 0)
-		w.leave(bootID(), true)
+		w.leave(testBoot(), true)
 		w.want(w.run("kill"), 0, "the daemon has ended")
 		reapAll()
 	}
@@ -260,7 +260,7 @@ func TestTheNextCommandRevivesWhatDied(t *testing.T) {
 		t.Errorf("%d daemons", n)
 	}
 	for _, args := range []string{"ping", "version", "names", "upgrade"} { // they only look
-		w.leave(bootID(), false)
+		w.leave(testBoot(), false)
 		w.run(argv(args)...)
 		if strings.Contains(w.err, note) {
 			t.Errorf("%s: %s", args, w.err)
@@ -268,7 +268,7 @@ func TestTheNextCommandRevivesWhatDied(t *testing.T) {
 	}
 	w.leave("another boot", false)
 	w.want(w.run("list"), 3)
-	w.leave(bootID(), true)
+	w.leave(testBoot(), true)
 	w.want(w.run("list"), 3)
 	w.want(w.run("kill"), 0, "no supervisor runs")
 	os.WriteFile(filepath.Join(w.home, stateName, daemonStateName), []byte("{"), 0o600)
@@ -276,7 +276,7 @@ func TestTheNextCommandRevivesWhatDied(t *testing.T) {
 	if n := len(w.starts()); n != 4 {
 		t.Errorf("%d daemons", n)
 	}
-	w.leave(bootID(), false) // kill ends what it left
+	w.leave(testBoot(), false) // kill ends what it left
 	w.want(w.run("kill"), 0, "the daemon has ended")
 	reapAll()
 }

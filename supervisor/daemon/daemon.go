@@ -43,9 +43,9 @@ const (
 	readyError   = "error: %v\n"
 )
 
-// Main is the daemon. It returns its exit code when it was told to end: 0 after a
-// stop that was asked for, 1 when it could not begin, 2 when Request's file could
-// not be used.
+// Main is the daemon. It returns its exit code when it has ended: 0 after a stop that
+// was asked for, 1 when it could not begin, 2 when Request's file could not be used; in
+// the foreground also that of what it ran, when all of it has ended by itself.
 func Main(o Options) int {
 	own := newLogWriter(o.Stderr)
 	defer own.end()
@@ -115,10 +115,13 @@ type daemon struct {
 	world    *world
 	adopted  []*attendant // of workers that another daemon has started
 	restored bool         // what ran before us goes on: the file is not applied
-	backend  *backend
-	server   *control.Server
-	console  *logs.Console
-	trimmer  *trim.Timer
+
+	unstarted []string // apps of Request that did not come up, or not yet
+
+	backend *backend
+	server  *control.Server
+	console *logs.Console
+	trimmer *trim.Timer
 }
 
 func (d *daemon) ready(line string) {
@@ -140,9 +143,9 @@ func (d *daemon) run() int {
 			d.log.Print(err)
 		}
 	}
-	code := make(chan int, 1)
+	first, over := make(chan int, 1), make(chan int, 1)
 	if d.Request != nil {
-		go func() { code <- d.first(*d.Request) }() // ends with the request, or with ctx
+		go func() { first <- d.first(*d.Request) }() // ends with the request, or with ctx
 	}
 	exit := state.ExitOK
 	for done := false; !done; {
@@ -151,8 +154,15 @@ func (d *daemon) run() int {
 			done = d.obey(sig)
 		case <-d.end:
 			done = true
-		case exit = <-code:
-			done = exit == state.ExitUsage
+		case code := <-first:
+			if code == state.ExitUsage {
+				exit, done = code, true
+			} else if d.endsByItself() {
+				go d.awaitOver(over) // ends with what it waits for, or with the loop
+			}
+		case exit = <-over:
+			d.log.Printf("everything has ended by itself: exit code %d", exit)
+			done = true
 		case <-d.replaced:
 			d.log.Print("another process has taken over")
 			ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
@@ -162,9 +172,6 @@ func (d *daemon) run() int {
 		case <-d.lost:
 			return state.ExitFailed // as if we had crashed
 		}
-	}
-	if exit != state.ExitUsage {
-		exit = state.ExitOK
 	}
 	d.shutdown()
 	d.store.Say(fmt.Sprintf("X_END=%d", exit))
@@ -181,6 +188,11 @@ func (d *daemon) first(req state.Request) int {
 		return state.ExitOK
 	}
 	result := d.backend.Do(d.ctx, req)
+	for _, a := range result.Started {
+		if !a.OK {
+			d.unstarted = append(d.unstarted, a.Name)
+		}
+	}
 	for _, m := range result.Messages {
 		d.log.Print(m)
 	}

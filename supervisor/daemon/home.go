@@ -47,7 +47,7 @@ func (h home) prepare(wait bool) (*os.File, error) {
 		}
 	}
 	if err := unix.Access(string(h), unix.W_OK|unix.X_OK); err != nil {
-		return nil, fmt.Errorf("cannot use SUPERVISOR_HOME %s: it is not writable: %w", h, err)
+		return nil, fmt.Errorf("cannot use SUPERVISOR_HOME %s: it is not writable: %w: set it to a folder that is", h, err)
 	}
 	lock, err := os.OpenFile(h.path("lock"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

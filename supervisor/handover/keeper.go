@@ -35,8 +35,8 @@ const (
 	ExitsName = "exits"
 	ExeName   = "exe"
 
-	// ExitLocked is the exit status of a daemon that finds its home taken, and of a keeper
-	// that does (EX_TEMPFAIL of sysexits.h).
+	// ExitLocked is the exit status of a daemon that finds its home taken (EX_TEMPFAIL of
+	// sysexits.h): its keeper is not to try again.
 	ExitLocked = 75
 
 	// exitFailed is the keeper's own failure.
@@ -128,8 +128,8 @@ func KeeperMain(args []string) int {
 
 // Keeper is the whole keeper process. Its exit code is what the daemon announced with
 // X_END; what the first daemon ended with, if it never was ready (128 and the number of
-// the signal that killed it); ExitLocked when the home has a keeper; 1 when it could not
-// begin.
+// the signal that killed it); 1 when it could not begin, or the home has another
+// supervisor.
 //
 // The process is its own alone: it takes its signals, its children, its one thread.
 func Keeper(o KeeperOptions) int {
@@ -145,7 +145,7 @@ func Keeper(o KeeperOptions) int {
 	if errors.Is(err, errLocked) {
 		k.say("cannot start a supervisor on %s: %s", o.Home, whoHas(o.Home))
 		k.answer(readyRunning)
-		return ExitLocked
+		return exitFailed
 	}
 	k.say("cannot keep %s: %v", o.Home, err)
 	k.answer(fmt.Sprintf(readyError, err))

@@ -271,7 +271,11 @@ func (k *keeper) mainEnded(status unix.WaitStatus, known bool) {
 		k.finish(*k.end)
 	case !k.ever:
 		k.say("%s before it was ready", how)
-		k.finish(exitCode(status, known))
+		code := exitCode(status, known)
+		if code == ExitLocked {
+			code = exitFailed
+		}
+		k.finish(code)
 	case !m.ready && k.stop != 0:
 		k.say("%s before it could stop the workers (%s): they are left", how, signals.Name(k.stop))
 		k.finish(128 + int(k.stop))

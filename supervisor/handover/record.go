@@ -133,12 +133,26 @@ func parseName(name string) (uint64, bool) {
 	return id, err == nil
 }
 
-// Boot returns the id of the running boot (proc(5), random/boot_id), "" where it
-// can't be read.
+// firstPIDNamespace is what /proc/self/ns/pid is in the namespace that the kernel began
+// with (PROC_PID_INIT_INO of its proc_ns.h).
+const firstPIDNamespace = "pid:[4026531836]"
+
+// Boot names the life of everything that has a pid here, "" where it can't be known: by the
+// id of the running boot (proc(5), random/boot_id) and, in a container, when its first
+// process was started. A container that was started again with the same folders has no
+// process of the one before.
 func Boot() string {
 	data, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
-	return strings.TrimSpace(string(data))
+	id := strings.TrimSpace(string(data))
+	if ns, err := os.Readlink("/proc/self/ns/pid"); err != nil || ns == firstPIDNamespace {
+		return id
+	}
+	first, err := readStat(1)
+	if err != nil { // hidden from us (hidepid of proc(5))
+		return id
+	}
+	return id + "+" + strconv.FormatUint(first.start, 10)
 }

@@ -51,6 +51,7 @@ type Worker struct {
 	Exact     State     `json:"-"`
 	StartedAt time.Time `json:"-"`
 	Said      string    `json:"-"` // the last STATUS= of sd_notify
+	ExitCode  int       `json:"-"` // of Exact Exited, as a shell has it: 128 and the signal; 1: it failed without one
 	LastExit  string    `json:"-"` // how the previous incarnation ended, "" if none did
 }
 

@@ -11,7 +11,8 @@ import (
 type Spec struct {
 	Name      string `key:"name" json:"name"`
 	Namespace string `key:"namespace" json:"namespace"`
-	File      string `key:"-" json:"file,omitempty"` // absolute path of the ecosystem, "" for an app started as a script
+	File      string `key:"-" json:"file,omitempty"`  // absolute path of the ecosystem, "" for an app started as a script
+	Place     int    `key:"-" json:"place,omitempty"` // among the apps of File, from 0
 
 	Script          string   `key:"script" json:"script"` // as written; resolved once per generation (Launch)
 	Args            []string `key:"args" json:"args,omitempty"`
