@@ -130,7 +130,8 @@ func (l *Loop) moved(w *member, before state.State, e worker.Event) {
 
 // isOver is for a process that is no more, whatever the policy makes of it.
 func (l *Loop) isOver(w *member) {
-	if w.remains {
+	if w.remains { // it was listed, and is no more
+		l.tellWorker(w, state.WhatGone, "")
 		return
 	}
 	if w.m.State == state.Stopped {

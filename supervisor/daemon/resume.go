@@ -83,7 +83,7 @@ func unanswered(req state.Request) *state.Error {
 // became adds the receipt of the reload that a request was for: the last of the app, nil
 // if it has none. The history may not have it yet.
 func (b *backend) became(a state.App, since time.Time, last *state.Receipt, result *state.Result) {
-	if last == nil || last.StartedAt.Add(time.Duration(last.DurationMS)*time.Millisecond).Before(since.Add(-time.Second)) {
+	if last == nil || last.StartedAt.Add(time.Duration(last.DurationMS)*time.Millisecond).Before(since.Add(-time.Millisecond)) {
 		result.Receipts = append(result.Receipts, skipped(a, "the supervisor died before it was begun"))
 		result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: the supervisor died before it was begun", a.Name)})
 		return
