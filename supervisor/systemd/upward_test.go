@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 // manager remembers what was said, with the time since the first word was possible.
 type manager struct {
 	begin time.Time
+	mu    sync.Mutex
 	said  []string
 }
 
@@ -20,12 +22,16 @@ func (m *manager) say(lines ...string) error {
 	if i := strings.Index(text, "MONOTONIC_USEC="); i >= 0 {
 		text = text[:i] + "MONOTONIC_USEC"
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.said = append(m.said, time.Since(m.begin).String()+" "+text)
 	return nil
 }
 
 func (m *manager) heard(t *testing.T, want ...string) {
 	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	if strings.Join(m.said, "\n") != strings.Join(want, "\n") {
 		t.Errorf("said\n%s\nwant\n%s", strings.Join(m.said, "\n"), strings.Join(want, "\n"))
 	}
