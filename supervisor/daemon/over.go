@@ -36,15 +36,26 @@ func (d *daemon) awaitOver(over chan<- int) {
 }
 
 // awaitEnd waits for an event that may be the last thing to happen; false when none will
-// come any more.
+// come any more. What has come with it is looked at together.
 func awaitEnd(events <-chan state.Event) bool {
 	for e := range events {
-		switch {
-		case e.Kind == state.EventApp, e.Kind == state.EventReload, e.Kind == state.EventLost:
-			return true
-		case e.Kind == state.EventWorker && e.What != state.WhatSpawned && e.What != state.WhatReady:
-			return true
+		if !mayBeLast(e) {
+			continue
 		}
+		for len(events) > 0 {
+			<-events
+		}
+		return true
+	}
+	return false
+}
+
+func mayBeLast(e state.Event) bool {
+	switch e.Kind {
+	case state.EventWorker:
+		return e.What != state.WhatSpawned && e.What != state.WhatReady
+	case state.EventApp, state.EventReload, state.EventLost:
+		return true
 	}
 	return false
 }

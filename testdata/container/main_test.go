@@ -43,6 +43,7 @@ var buildPrograms = sync.OnceValues(func() (programs, error) {
 
 func binaries(t *testing.T) programs {
 	t.Helper()
+	lab.Consult()
 	p, err := buildPrograms()
 	if err != nil {
 		t.Fatal(err)

@@ -49,10 +49,10 @@ func Main(m *testing.M) int {
 	return m.Run()
 }
 
-// consult opens every folder of the source, within a test: go test takes a result from
+// Consult opens every folder of the source, within a test: go test takes a result from
 // its cache unless something has changed that a test has opened, and it does not know
-// what it is that is built here.
-var consult = sync.OnceFunc(func() {
+// what it is that is built here. New does it.
+var Consult = sync.OnceFunc(func() {
 	_, file, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(file), "..", "..")
 	filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {

@@ -28,7 +28,7 @@ type Supervisor struct {
 // that End is called.
 func New(t testing.TB, folder string) *Supervisor {
 	t.Helper()
-	consult()
+	Consult()
 	// Not t.TempDir: with a test's name in it, a socket's path is too long (unix(7)).
 	root, err := os.MkdirTemp("", "sv")
 	if err != nil {
