@@ -10,6 +10,7 @@
 // that the list names and no other, the same pids where nothing was to change; and at
 // the end each line exactly once, and nothing left.
 //
-// Environment: CRASH_KILLS is how often TestSIGKILLAtRandomMoments kills (100, and 20
-// with -short), CRASH_SEED repeats a run of it.
+// Environment: CRASH_KILLS is how often the tests at random kill (a fifth of that with
+// -short), CRASH_SEED repeats what they choose, though not the moment at which a
+// process comes to what.
 package crash

@@ -15,27 +15,38 @@ const most = 300 * time.Millisecond
 
 // An idle daemon, or one that works for a command, is killed at any instant.
 func TestSIGKILLAtRandomMoments(t *testing.T) {
-	kills := 100
-	if testing.Short() {
-		kills = 20
-	}
-	kills = number(t, "CRASH_KILLS", kills)
-	seed := uint64(number(t, "CRASH_SEED", int(time.Now().UnixNano()%1e6)))
-	t.Logf("CRASH_SEED=%d", seed)
-	s := newSite(t, web(t), stamped(t), objects(t), node(t), job(t))
-	s.Must("start")
-	c := &chaos{site: s, random: rand.New(rand.NewPCG(seed, seed)), took: make(map[string]time.Duration)}
-	c.now = s.steady()
+	kills := kills(t, 100)
+	c := newChaos(t, web(t), stamped(t), objects(t), node(t), job(t))
+	s := c.site
 	loaded := []*app{s.app("web"), s.app("stamped"), s.app("objects"), s.app("node")}
 	lab.Under(t, func([]*load.Load) {
 		follower := s.follow("node")
 		follower.first()
 		for c.kills < kills && !t.Failed() {
-			c.round()
+			c.round(c.choose())
 		}
 		follower.end()
 	}, s.loads(loaded...)...)
 	t.Logf("%d kills of %d acts", c.kills, c.rounds)
+}
+
+// Reloads of apps with formatted logs follow one upon the other as fast as they can,
+// and none is left alone.
+func TestSIGKILLInEveryReload(t *testing.T) {
+	kills := kills(t, 60)
+	c := newChaos(t, stamped(t), objects(t))
+	for c.kills < kills && !t.Failed() {
+		c.round(reload(c.apps[c.rounds%len(c.apps)]))
+	}
+}
+
+// kills is how often the daemon is killed.
+func kills(t *testing.T, otherwise int) int {
+	t.Helper()
+	if testing.Short() {
+		otherwise /= 5
+	}
+	return number(t, "CRASH_KILLS", otherwise)
 }
 
 // chaos is acts and deaths at random.
@@ -47,10 +58,20 @@ type chaos struct {
 	rounds, kills int
 }
 
+// newChaos starts the apps.
+func newChaos(t *testing.T, apps ...*app) *chaos {
+	t.Helper()
+	seed := uint64(number(t, "CRASH_SEED", int(time.Now().UnixNano()%1e6)))
+	t.Logf("CRASH_SEED=%d", seed)
+	c := &chaos{site: newSite(t, apps...), random: rand.New(rand.NewPCG(seed, seed)), took: make(map[string]time.Duration)}
+	c.Must("start")
+	c.now = c.steady()
+	return c
+}
+
 // round does one act, and kills the daemon once or twice while it goes on, or after.
-func (c *chaos) round() {
+func (c *chaos) round(a act) {
 	c.t.Helper()
-	a := c.choose()
 	moments := []time.Duration{c.moment(a)}
 	if c.random.IntN(4) == 0 {
 		moments = append(moments, time.Duration(c.random.Int64N(int64(20*time.Millisecond))))
