@@ -7,6 +7,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -102,6 +103,10 @@ func (i *image) copy(from, to string) error {
 		err = os.MkdirAll(filepath.Dir(to), 0o755)
 	}
 	if err == nil {
+		// A process that another test forks meanwhile would have the file open for
+		// writing, until it executes: nobody could execute the file (ETXTBSY, execve(2)).
+		syscall.ForkLock.RLock()
+		defer syscall.ForkLock.RUnlock()
 		err = os.WriteFile(to, data, 0o755)
 	}
 	return err
