@@ -143,7 +143,6 @@ func TestAdoptLoses(t *testing.T) {
 		{"another inode", func(_ *remembered, r *listener.Record) { r.Inode++ }, false},
 		{"another port", func(_ *remembered, r *listener.Record) { r.Port++ }, false},
 		{"v6only", func(_ *remembered, r *listener.Record) { r.V6Only = true }, false},
-		{"no app", func(_ *remembered, r *listener.Record) { r.App = "" }, false},
 		{"no number", func(_ *remembered, r *listener.Record) { r.Seq = 0 }, false},
 		{"another's number", func(_ *remembered, r *listener.Record) { r.Seq++ }, false},
 		{"a pipe", func(m *remembered, r *listener.Record) {
