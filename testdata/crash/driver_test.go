@@ -123,7 +123,8 @@ func (s *site) perform(a act, before view) view {
 	return s.begin(a, before).end(false)
 }
 
-// fails is what a command that failed has to be: cut short by a death, and saying so.
+// excused reports whether the command failed, which it may only if a death has cut it
+// short, and it says so.
 func (s *site) excused(o outcome) bool {
 	s.t.Helper()
 	if o.out.Code == 0 {
