@@ -31,6 +31,7 @@ type attendant struct {
 	prober *probe.Prober // nil: nothing is asked
 
 	attending bool           // what it says is heard; the world's lock guards it
+	held      bool           // whoever holds for us has held its descriptors
 	begun     bool           // the loop knows that its program runs
 	hand      int            // its place in the memory for notifications, -1: none
 	told      bool           // it was sent the message shutdown
@@ -136,8 +137,11 @@ func (p *attendant) close() {
 		p.w.store.Remove(storeName(id, suffix))
 	}
 	for suffix := range p.kept {
-		p.w.store.Remove(storeName(id, suffix))
+		if suffix != keptPidFD {
+			p.w.store.Remove(storeName(id, suffix))
+		}
 	}
+	p.w.store.Remove(storeName(id, keptPidFD)) // as long as it is there, nothing was lost
 	p.w.logs.Finish(id)
 	if p.gates != nil {
 		p.gates.Close()

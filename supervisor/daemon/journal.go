@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"time"
 
 	"supervisor/supervisor/fault"
 	"supervisor/supervisor/handover"
@@ -52,8 +53,13 @@ type journal struct {
 	loop    [][]byte // the loop's part, as it was given last
 	pending map[string]*version
 	busy    bool
-	failing bool // the last write failed; the goroutine's
+	failing bool        // the last write failed; the goroutine's
+	again   *time.Timer // writes what could not be written
+	still   bool        // nothing is written but what is given
 }
+
+// tryAgain is how long a state waits that could not be written and does not change.
+const tryAgain = 5 * time.Second
 
 // version is what a file is to say.
 type version struct {
@@ -95,6 +101,7 @@ func (j *journal) keepDaemon() <-chan struct{} {
 
 // close keeps that everything was stopped on purpose, and nothing of what ran.
 func (j *journal) close(lastID uint64) {
+	j.rest(true)
 	j.mu.Lock()
 	j.loop = nil
 	j.head = head{Schema: headSchema, Boot: j.head.Boot, Closed: true, LastID: lastID}
@@ -182,6 +189,31 @@ func (j *journal) wrote(err error) {
 	j.failing = err != nil
 	if err == nil {
 		j.room()
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.still {
+		j.again = time.AfterFunc(tryAgain, j.retry)
+	}
+}
+
+// retry writes what could not be written.
+func (j *journal) retry() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.still {
+		j.keepDaemon()
+	}
+}
+
+// rest keeps the journal from writing by itself, or lets it again.
+func (j *journal) rest(still bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.still = still
+	if still && j.again != nil {
+		j.again.Stop()
 	}
 }
 

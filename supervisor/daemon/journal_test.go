@@ -23,7 +23,10 @@ func aJournal(t *testing.T, dir string) (*journal, *[]string) {
 		defer mu.Unlock()
 		*said = append(*said, format)
 	}, func() {}, &work)
-	t.Cleanup(work.Wait)
+	t.Cleanup(func() {
+		j.rest(true)
+		work.Wait()
+	})
 	return j, said
 }
 
@@ -87,6 +90,35 @@ func TestAStateThatCannotBeWrittenIsSaidOnceAndStopsNothing(t *testing.T) {
 	if len(*said) != 2 || !strings.Contains((*said)[0], "the work goes on") || !strings.Contains((*said)[1], "kept again") {
 		t.Fatalf("said %q", *said)
 	}
+}
+
+// What a full disk has refused is written when there is room, though nothing happens.
+func TestAStateThatCouldNotBeWrittenIsTriedAgain(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j, _ := aJournal(t, dir)
+	room := make(chan struct{}, 1)
+	j.room = func() { room <- struct{}{} }
+	<-j.record([][]byte{[]byte("1")})
+	j.rest(true) // a successor has it
+	j.retry()
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	j.retry()
+	if _, err := os.Stat(filepath.Join(dir, daemonFile)); err == nil {
+		t.Error("it was written by who had stepped back")
+	}
+	j.rest(false)
+	j.retry()
+	<-room
+	data, err := os.ReadFile(filepath.Join(dir, daemonFile))
+	if h, bad := readHead(data, "this boot"); err != nil || bad != nil || string(h.Loop) != "1" {
+		t.Errorf("%s, %v, %v", data, err, bad)
+	}
+	j.rest(true)
 }
 
 func TestAHeadOfAnotherTime(t *testing.T) {

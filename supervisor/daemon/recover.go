@@ -126,7 +126,7 @@ func (w *world) adoptOne(r handover.Record) (*attendant, error) {
 		}
 		p.keep(keptPidFD, child.PidFD())
 	case pidfd >= 0:
-		p.kept[keptPidFD] = pidfd
+		p.kept[keptPidFD], p.held = pidfd, true
 	}
 	return p, nil
 }

@@ -100,12 +100,14 @@ func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 	}
 	each(attendants, func(p *attendant) { p.child.Quiesce() })
 	w.logs.Quiesce()
+	w.journal.rest(true)
 	return w.journal.now(), nil
 }
 
 // resume takes quiesce back.
 func (d *daemon) resume() {
 	w := d.world
+	w.journal.rest(false)
 	w.logs.Resume()
 	attendants := w.all()
 	each(attendants, func(p *attendant) { p.child.Resume() })
