@@ -32,7 +32,6 @@ type attendant struct {
 
 	attending bool           // what it says is heard; the world's lock guards it
 	held      bool           // whoever holds for us has held its descriptors
-	begun     bool           // the loop knows that its program runs
 	hand      int            // its place in the memory for notifications, -1: none
 	told      bool           // it was sent the message shutdown
 	stale     []int          // log files as another daemon had them open
