@@ -98,7 +98,7 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 		w.logs.Close()
 		return nil, err
 	}
-	w.table = listener.New(listener.Config{Store: w.store, Facts: w.heard, Hands: w.hands, Record: w.listed})
+	w.table = listener.New(listener.Config{Store: socketStore{w.store}, Facts: w.heard, Hands: w.hands, Record: w.listed})
 	w.adoptSockets(left)
 	return w, nil
 }

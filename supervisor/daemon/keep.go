@@ -1,8 +1,10 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"supervisor/supervisor/handover"
 	"supervisor/supervisor/logs"
@@ -21,6 +23,24 @@ const (
 	keptBinds = ".n" // its calls of bind and listen
 	keptPidFD = ".p"
 )
+
+// socketStore is the store as the table of sockets has it: what it has removed nobody
+// holds any more, so that its address is free. Programs that look for a free port bind
+// it again at once.
+type socketStore struct{ *handover.Holder }
+
+// removeWait is how long whoever holds for us may take to let go of a socket.
+const removeWait = time.Second
+
+// Remove returns when the holder has closed its copy.
+func (s socketStore) Remove(name string) error {
+	if err := s.Holder.Remove(name); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), removeWait)
+	defer cancel()
+	return s.Barrier(ctx)
+}
 
 // storeName is what a descriptor of a worker is called in the store.
 func storeName(id uint64, suffix string) string {
