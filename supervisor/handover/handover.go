@@ -28,12 +28,3 @@ type Store interface {
 	Push(name string, fd int) error
 	Remove(name string) error
 }
-
-// None is the Store of a daemon that has nobody to hold anything for it.
-type None struct{}
-
-// Push does nothing.
-func (None) Push(string, int) error { return nil }
-
-// Remove does nothing.
-func (None) Remove(string) error { return nil }
