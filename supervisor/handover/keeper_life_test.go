@@ -145,6 +145,7 @@ func TestTheKeeperExecutesItselfAnew(t *testing.T) {
 	d.ok("say", "READY=1")
 	d.ok("push", "ctl", "/dev/null")
 	d.ok("push", ExeName, "/proc/self/exe")
+	d.ok("barrier") // a push is only sent: what is counted must have come
 	before := len(descriptorsOf(t, s.cmd.Process.Pid))
 	for i := range 3 {
 		s.cmd.Process.Signal(unix.SIGSTOP) // it wakes up to all of it
