@@ -37,8 +37,10 @@ func run() error {
 	}
 	defer upg.Stop()
 	fmt.Println("has parent:", upg.HasParent())
-	go signals(upg) // ends with the process
-	go func() {     // so does this
+	said := make(chan os.Signal, 1)
+	signal.Notify(said, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM) // before anybody can know us
+	go signals(upg, said)                                                // ends with the process
+	go func() {                                                          // so does this
 		if err := upg.WaitForParent(context.Background()); upg.HasParent() {
 			fmt.Println("parent gone:", err)
 		}
@@ -96,9 +98,7 @@ const linger = time.Second
 var draining atomic.Bool
 
 // signals are those of tableflip's documentation.
-func signals(upg *tableflip.Upgrader) {
-	said := make(chan os.Signal, 1)
-	signal.Notify(said, syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM)
+func signals(upg *tableflip.Upgrader, said <-chan os.Signal) {
 	for sig := range said {
 		if sig == syscall.SIGHUP {
 			fmt.Println("upgrade:", upg.Upgrade())
