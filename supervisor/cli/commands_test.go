@@ -365,15 +365,6 @@ func TestDryRunWithoutDaemon(t *testing.T) {
 	}
 }
 
-func TestForeground(t *testing.T) {
-	w := newWorld(t)
-	w.write("eco.yaml", valid)
-	w.want(w.run("start", "--no-daemon", "eco.yaml", "--", "x"), 2)
-	w.want(w.run("start", "--no-daemon", "eco.yaml", "-i", "2"), 8, "keeper of supervisor start --no-daemon eco.yaml -i 2\n")
-	w.env["NOTIFY_SOCKET"] = "/run/notify" // somebody holds already
-	w.want(w.run("start", "--no-daemon", "eco.yaml"), 7, "foreground start")
-}
-
 func TestInterrupt(t *testing.T) {
 	w := newWorld(t)
 	b := w.withDaemon()

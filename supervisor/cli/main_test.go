@@ -78,12 +78,18 @@ func fakeDaemon(o DaemonOptions) int {
 	case "dies":
 		fmt.Fprintln(o.Stderr, "the first line\npanic: out of cheese")
 		return 2
+	case "refuses the file":
+		return 2
 	case "refuses":
 		ready("error: cannot listen: the disk is full")
 		return 1
 	}
 	if o.Foreground {
-		fmt.Fprintf(o.Stdout, "foreground %s\n", o.Request.Verb)
+		what := o.Request.File
+		if o.Request.Script != nil {
+			what = o.Request.Script.Path
+		}
+		fmt.Fprintf(o.Stdout, "foreground %s of %s\n", o.Request.Verb, what)
 		return 7
 	}
 	lock, err := unix.Open(filepath.Join(o.Home, "lock"), unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC, 0o600)

@@ -9,6 +9,7 @@ import (
 
 	"supervisor/supervisor/control"
 	"supervisor/supervisor/state"
+	"supervisor/supervisor/systemd"
 )
 
 func startCommand() *command {
@@ -48,26 +49,18 @@ func runStart(s *session, c *ucli.Context) error {
 	if err != nil {
 		return err
 	}
-	foreground := c.Bool("no-daemon")
+	if c.Bool("no-daemon") {
+		return s.startForeground(c, home)
+	}
 	ctx, cancel := s.context()
 	defer cancel()
-	var known []string
-	running := false
-	if !foreground {
-		if known, running, err = s.known(ctx); err != nil {
-			return err
-		}
-	}
-	req, err := s.startRequest(c, known)
+	known, running, err := s.known(ctx)
 	if err != nil {
 		return err
 	}
-	if foreground {
-		if c.Bool("dry-run") || s.json {
-			return usage("--no-daemon goes with neither --dry-run nor --json")
-		}
-		cancel() // signals are the daemon's from here on
-		return s.foreground(home, req)
+	req, err := s.startRequest(c, known, false)
+	if err != nil {
+		return err
 	}
 	if !running {
 		done, err := s.firstDaemon(ctx, c.Args().First(), home, req)
@@ -78,11 +71,45 @@ func runStart(s *session, c *ucli.Context) error {
 	return s.start(ctx, req)
 }
 
-// startRequest is what was typed, checked.
-func (s *session) startRequest(c *ucli.Context, known []string) (state.Request, error) {
+// startForeground becomes the daemon, or its keeper. A service whose file can't be used
+// ends with a code of its own: its unit is not to be started again for that.
+func (s *session) startForeground(c *ucli.Context, home string) error {
+	goesOn := s.leftOpen()
+	req, err := s.startRequest(c, nil, goesOn)
+	if err == nil && (c.Bool("dry-run") || s.json) {
+		err = usage("--no-daemon goes with neither --dry-run nor --json")
+	}
+	if err == nil {
+		err = s.foreground(home, req)
+	}
+	var code exitCode
+	switch {
+	case !s.isService() || goesOn: // then workers may live
+	case errors.As(err, &code) && code == state.ExitUsage:
+		return exitCode(systemd.ExitConfig)
+	case err != nil && s.explain(err).Code == state.ExitUsage:
+		e := s.explain(err)
+		e.Code = systemd.ExitConfig
+		return e
+	}
+	return err
+}
+
+// isService reports whether systemd has started this process, or somebody who speaks as it
+// does, and no keeper.
+func (s *session) isService() bool {
+	return s.env.Getenv("NOTIFY_SOCKET") != "" && s.env.Getenv("SUPERVISOR_KEEPER") == ""
+}
+
+// startRequest is what was typed, checked. With goesOn what ran before goes on, and what is
+// to be started may be gone.
+func (s *session) startRequest(c *ucli.Context, known []string, goesOn bool) (state.Request, error) {
 	req := state.Request{Verb: state.VerbStart, Env: s.env.Environ(), UpdateEnv: c.Bool("update-env"), DryRun: c.Bool("dry-run")}
 	if err := s.startTarget(&req, c.Args().First(), known); err != nil {
-		return req, err
+		if !goesOn {
+			return req, err
+		}
+		s.startUnseen(&req, c.Args().First())
 	}
 	if c.IsSet("env") {
 		v := c.String("env")

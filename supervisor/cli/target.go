@@ -85,6 +85,21 @@ func (s *session) startTarget(req *state.Request, arg string, known []string) er
 	return nil
 }
 
+// startUnseen is startTarget for what is not there any more.
+func (s *session) startUnseen(req *state.Request, arg string) {
+	if arg == "" {
+		arg = ecosystemNames[0]
+	}
+	if !isFile(arg) {
+		req.Script = &state.Script{Path: arg, Args: s.after}
+		return
+	}
+	req.File = arg
+	if path, err := s.env.abs(arg); err == nil { // else the folder is gone, too
+		req.File = path
+	}
+}
+
 // isScript reports whether there is something of that name to run: relative to
 // the current folder, or a program in PATH.
 func (s *session) isScript(arg, wd string) bool {

@@ -52,6 +52,12 @@ const (
 	stopMargin = 15 * time.Second
 )
 
+// ExitConfig is the exit code of a service whose file can't be used, and of nothing else: its
+// unit is not started again for that (EX_CONFIG of sysexits.h, which systemd shows as CONFIG).
+// No worker lives by then. The command line's own code for it is a Go program's for a panic
+// too, after which workers wait for the next supervisor.
+const ExitConfig = 78
+
 // Marker is in the first line of each unit that Unit has made, before the path of its
 // ecosystem.
 const Marker = "# Made by `supervisor startup` for "
@@ -80,10 +86,12 @@ func Unit(o Options) (string, error) {
 		Environment []string
 		Store       int
 		Stop        int64 // seconds
+		Config      int   // the exit code that ends it
 	}{
 		Options: o, Marker: Marker + printable(o.File), Program: program, Start: command,
 		Description: strings.ReplaceAll(printable(o.File), "%", "%%"),
 		Store:       storeMax(o.Workers), Stop: int64((o.StopTime + stopMargin + time.Second - 1) / time.Second),
+		Config: ExitConfig,
 	}
 	env := append([]string{}, o.Env...)
 	if o.Installed {

@@ -77,7 +77,8 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// The supervisor is killed ten times in ten seconds, also when its file is half written.
+// The supervisor is killed ten times in ten seconds, also when its file is half written, and
+// when it is gone.
 func TestKills(t *testing.T) {
 	a := web(t)
 	v := started(t, "", a)
@@ -85,9 +86,14 @@ func TestKills(t *testing.T) {
 		v.keeps("web", func() {
 			begin := time.Now()
 			for i := range 10 {
-				if i == 5 {
+				switch i {
+				case 5:
 					text, _ := os.ReadFile(v.file)
 					if err := os.WriteFile(v.file, text[:len(text)-30], 0o644); err != nil {
+						t.Fatal(err)
+					}
+				case 8:
+					if err := os.Remove(v.file); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -168,6 +174,45 @@ func TestRestart(t *testing.T) {
 	}
 	v.is("NFileDescriptorStore", "0")
 	v.systemctl("start")
+}
+
+// A file that can't be used is not tried again: nothing runs, which the service says, and a
+// start is what ends it.
+func TestBrokenFile(t *testing.T) {
+	a := web(t)
+	v := started(t, "", a)
+	for _, spoil := range []func() error{
+		func() error { return os.WriteFile(v.file, []byte("apps: [{nme: web}]\n"), 0o644) },
+		func() error { return os.Remove(v.file) },
+	} {
+		if err := spoil(); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("systemctl", "restart", v.name).CombinedOutput(); err == nil {
+			t.Errorf("it was restarted: %s", out)
+		}
+		v.is("ActiveState", "failed")
+		v.is("NRestarts", "0")
+		v.is("ExecMainStatus", "78")
+		v.is("NFileDescriptorStore", "0") // whoever connects is refused, and does not wait
+		if answers(a) || len(v.Processes()) > 0 {
+			t.Errorf("something runs: %q", v.Processes())
+		}
+		if out, err := exec.Command("systemctl", "start", v.name).CombinedOutput(); err == nil {
+			t.Errorf("it was started: %s", out)
+		}
+		v.is("NRestarts", "0")
+		v.write(a)
+		v.systemctl("start")
+		if !answers(a) {
+			t.Error("it does not answer")
+		}
+	}
+	for _, said := range []string{"unknown key", "no such file"} {
+		if journal := v.journal(); !strings.Contains(journal, said) {
+			t.Errorf("the journal has no %q:\n%s", said, journal)
+		}
+	}
 }
 
 func TestStop(t *testing.T) {

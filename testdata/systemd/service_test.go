@@ -177,6 +177,10 @@ func (v *service) under(do func(), apps ...app) {
 
 // journal is what the service has said.
 func (v *service) journal() string {
+	v.T.Helper()
+	if out, err := exec.Command("journalctl", "--sync").CombinedOutput(); err != nil {
+		v.T.Fatalf("journalctl --sync: %v\n%s", err, out)
+	}
 	out, err := exec.Command("journalctl", "--no-pager", "-o", "cat", "-u", v.name).Output()
 	if err != nil {
 		v.T.Fatal(err)

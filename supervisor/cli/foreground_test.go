@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestForeground(t *testing.T) {
+	w := newWorld(t)
+	w.write("eco.yaml", valid)
+	w.want(w.run("start", "--no-daemon", "eco.yaml", "--", "x"), 2)
+	w.want(w.run("start", "--no-daemon", "eco.yaml", "-i", "2"), 8, "keeper of supervisor start --no-daemon eco.yaml -i 2\n")
+	w.env["NOTIFY_SOCKET"] = "/run/notify" // somebody holds already
+	w.want(w.run("start", "--no-daemon", "eco.yaml"), 7, "foreground start")
+}
+
+// A service's unit is told apart what no other try can mend. The code is never that of a
+// crash, nor of anything while workers may live.
+func TestForegroundOfAService(t *testing.T) {
+	w := newWorld(t)
+	w.write("eco.yaml", valid)
+	w.want(w.run("start", "--no-daemon", "gone.yaml"), 2, "cannot start gone.yaml: no such file")
+	w.env["NOTIFY_SOCKET"] = "/run/notify"
+	w.want(w.run("start", "--no-daemon", "gone.yaml"), 78, "cannot start gone.yaml: no such file")
+	t.Setenv("FAKE_DAEMON", "refuses the file")
+	w.want(w.run("start", "--no-daemon", "eco.yaml"), 78)
+	w.leaves(`{"boot_id":"this"}`)
+	w.want(w.run("start", "--no-daemon", "eco.yaml"), 2)
+	w.want(w.run("start", "--no-daemon", "eco.yaml", "-i", "x"), 2)
+	w.leaves(`{"boot_id":"this","closed":true}`)
+	w.env["SUPERVISOR_KEEPER"] = "1"
+	w.want(w.run("start", "--no-daemon", "gone.yaml"), 2)
+}
+
+// What ran goes on, though what it was started from is gone by now.
+func TestForegroundAfterACrash(t *testing.T) {
+	w := newWorld(t)
+	w.env["NOTIFY_SOCKET"] = "/run/notify"
+	w.leaves(`{"boot_id":"this"}`)
+	file := filepath.Join(w.dir, "gone.yaml")
+	w.want(w.run("start", "--no-daemon", "gone.yaml"), 7, "foreground start of "+file+"\n")
+	w.want(w.run("start", "--no-daemon"), 7, "foreground start of "+filepath.Join(w.dir, "ecosystem.yaml")+"\n")
+	w.want(w.run("start", "--no-daemon", "./gone", "--", "x"), 7, "foreground start of ./gone\n")
+	w.leaves(`{"boot_id":"another"}`)
+	w.want(w.run("start", "--no-daemon", "gone.yaml"), 78)
+}
+
+// leaves makes a state that a daemon has left.
+func (w *world) leaves(state string) {
+	w.t.Helper()
+	dir := filepath.Join(w.home, stateName)
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, daemonStateName), []byte(state), 0o600)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
