@@ -22,7 +22,7 @@ func main() {
 	case handover.IsHeir(os.Args):
 		os.Exit(handover.HeirMain(os.Args))
 	}
-	os.Exit(cli.Run(os.Args, cli.Env{Version: version(), Daemon: runDaemon, Keeper: runKeeper, Boot: handover.Boot}))
+	os.Exit(cli.Run(os.Args, cli.Env{Version: version(), Daemon: runDaemon, Keeper: runKeeper, Init: os.Getpid() == 1, Boot: handover.Boot}))
 }
 
 // runDaemon gives the command line's wishes to the daemon.
@@ -40,7 +40,7 @@ func runDaemon(o cli.DaemonOptions) int {
 // runKeeper becomes the keeper of a daemon in the foreground: the same process, under a
 // name that those know it by who look for it.
 func runKeeper(o cli.KeeperOptions) int {
-	args := handover.KeeperOptions{Home: o.Home, Daemon: o.Daemon}.Args()
+	args := handover.KeeperOptions{Home: o.Home, Daemon: o.Daemon, Upward: o.Upward}.Args()
 	err := syscall.Exec("/proc/self/exe", args, os.Environ())
 	fmt.Fprintf(o.Stderr, "cannot start the supervisor: cannot execute its own program as the keeper: %v\n", err)
 	return 1

@@ -38,6 +38,7 @@ type Env struct {
 	Systemd Systemd
 	Daemon  DaemonMain
 	Keeper  KeeperMain    // nil: daemons run with nobody above them
+	Init    bool          // this process is pid 1: a container's first
 	Boot    func() string // names the life of what has a pid here, as the daemon's state does; "" if nobody knows
 	Version string
 }
@@ -64,6 +65,7 @@ type KeeperMain func(KeeperOptions) int
 type KeeperOptions struct {
 	Home   string   // SUPERVISOR_HOME, absolute
 	Daemon []string // the daemon's arguments; it finds the keeper by NOTIFY_SOCKET
+	Upward string   // the NOTIFY_SOCKET of whoever runs us and wants to hear of the service; "": nobody does
 
 	Stdout, Stderr io.Writer
 }

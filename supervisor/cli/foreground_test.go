@@ -13,6 +13,8 @@ func TestForeground(t *testing.T) {
 	w.want(w.run("start", "--no-daemon", "eco.yaml", "-i", "2"), 8, "keeper of supervisor start --no-daemon eco.yaml -i 2\n")
 	w.env["NOTIFY_SOCKET"] = "/run/notify" // somebody holds already
 	w.want(w.run("start", "--no-daemon", "eco.yaml"), 7, "foreground start")
+	w.init = true // a container's: who listens there holds nothing
+	w.want(w.run("start", "--no-daemon", "eco.yaml"), 8, "keeper of supervisor start --no-daemon eco.yaml, which tells /run/notify\n")
 }
 
 // A service's unit is told apart what no other try can mend. The code is never that of a

@@ -42,7 +42,11 @@ func TestMain(m *testing.M) {
 
 // fakeKeeper is one in the foreground.
 func fakeKeeper(o KeeperOptions) int {
-	fmt.Fprintf(o.Stdout, "keeper of %s\n", strings.Join(o.Daemon, " "))
+	fmt.Fprintf(o.Stdout, "keeper of %s", strings.Join(o.Daemon, " "))
+	if o.Upward != "" {
+		fmt.Fprintf(o.Stdout, ", which tells %s", o.Upward)
+	}
+	fmt.Fprintln(o.Stdout)
 	return 8
 }
 
@@ -124,6 +128,7 @@ type world struct {
 	home, dir  string
 	env        map[string]string
 	terminal   bool
+	init       bool // the process is a container's first
 	ctx        context.Context
 	out, err   string
 	backend    *fakeBackend
@@ -209,7 +214,7 @@ func (w *world) try(args ...string) (int, string, string) {
 		},
 		Getwd:    func() (string, error) { return w.dir, nil },
 		Terminal: func() (int, int, bool) { return 80, 24, w.terminal },
-		Context:  w.ctx, Daemon: fakeDaemon, Keeper: fakeKeeper, Boot: testBoot, Executable: w.executable, Version: "1.2.3",
+		Context:  w.ctx, Daemon: fakeDaemon, Keeper: fakeKeeper, Init: w.init, Boot: testBoot, Executable: w.executable, Version: "1.2.3",
 		Systemd: w.systemd,
 	})
 	return code, out.String(), errOut.String()

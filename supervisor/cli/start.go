@@ -98,7 +98,7 @@ func (s *session) startForeground(c *ucli.Context, home string) error {
 // isService reports whether systemd has started this process, or somebody who speaks as it
 // does, and no keeper.
 func (s *session) isService() bool {
-	return s.env.Getenv("NOTIFY_SOCKET") != "" && s.env.Getenv("SUPERVISOR_KEEPER") == ""
+	return s.env.Getenv("NOTIFY_SOCKET") != "" && s.env.Getenv("SUPERVISOR_KEEPER") == "" && !s.env.Init
 }
 
 // startRequest is what was typed, checked. With goesOn what ran before goes on, and what is
@@ -146,15 +146,18 @@ func (s *session) startRequest(c *ucli.Context, known []string, goesOn bool) (st
 }
 
 // foreground is the daemon itself where somebody holds for it already (systemd, or the
-// keeper that ran this same command line again), else that keeper.
+// keeper that ran this same command line again), else that keeper. A container's first
+// process is a keeper always: whoever speaks to it as systemd does (podman) holds nothing,
+// does not start it again, and leaves the orphans to it.
 func (s *session) foreground(home string, req state.Request) error {
 	if err := ensureHome(home); err != nil {
 		return err
 	}
 	code := 0
-	if s.env.Keeper != nil && s.env.Getenv("NOTIFY_SOCKET") == "" {
+	socket := s.env.Getenv("NOTIFY_SOCKET")
+	if s.env.Keeper != nil && (socket == "" || s.env.Init) {
 		code = s.env.Keeper(KeeperOptions{
-			Home: home, Daemon: append([]string{"supervisor"}, s.args[1:]...),
+			Home: home, Daemon: append([]string{"supervisor"}, s.args[1:]...), Upward: socket,
 			Stdout: s.env.Stdout, Stderr: s.env.Stderr,
 		})
 	} else {

@@ -105,7 +105,7 @@ type daemon struct {
 	replaced  chan struct{}       // closed when another process has taken over
 	lost      chan struct{}       // closed when systemd can't be told who we are
 	successor *handover.Successor // that we are; nil: nobody has stepped back for us
-	upward    *systemd.Upward     // nil: systemd does not run us
+	upward    *systemd.Upward     // nil: nobody wants to hear of the service
 	given     []listener.Given    // of a socket unit
 
 	ctx      context.Context // of the work: ends when everything is stopped
@@ -282,8 +282,8 @@ const answerTimeout = 5 * time.Second
 // shutdown stops every app, answers who waits, and leaves nothing. Nothing may be
 // started meanwhile: nobody would stop it.
 func (d *daemon) shutdown() {
+	d.sayStopping()
 	if d.managed() {
-		d.sayStopping()
 		d.world.table.Keep()
 	}
 	<-d.world.journal.change(func(h *head) { h.Stopping = true })

@@ -13,33 +13,38 @@ import (
 	"supervisor/supervisor/systemd"
 )
 
-// speakUp begins to tell systemd how we are, if it runs us. A successor waits with it
-// until it is the main process: nobody else is heard.
+// speakUp begins to tell systemd how we are, if it runs us, or whoever runs our keeper. A
+// successor waits with it until it is the main process: nobody else is heard.
 func (d *daemon) speakUp(successor bool) {
+	say := d.store.Say
 	if !d.managed() {
-		return
+		if os.Getenv(handover.UpwardVariable) == "" {
+			return
+		}
+		say = d.store.SayUpward
 	}
 	d.upward = systemd.NewUpward(d.ctx, systemd.Manager{
-		Say: d.store.Say, Failed: func(err error) { d.log.Print(err) },
+		Say: say, Failed: func(err error) { d.log.Print(err) },
 		Watchdog: systemd.WatchdogOf(os.Getenv), Ready: successor, Quiet: successor,
 	})
 }
 
-// sayReady says to whoever holds our descriptors that they have come to somebody. systemd
-// waits for more than that at a first start: for each app (see begun).
+// sayReady says to the keeper that what it holds has come to somebody. Whoever waits for the
+// service waits for more than that at a first start: for each app (see begun).
 func (d *daemon) sayReady() {
-	switch {
-	case d.upward == nil:
+	if !d.managed() {
 		if err := d.store.Say("READY=1"); err != nil {
 			d.log.Print(err)
 		}
-	case d.restored:
+	}
+	if d.upward == nil {
+		return
+	}
+	if d.restored {
 		d.upward.Ready(d.status())
 	}
 	d.upward.Watch(d.loop.Barrier)
-	if d.upward != nil {
-		go d.tellStatus() // ends with the loop
-	}
+	go d.tellStatus() // ends with the loop
 }
 
 // begun is called when each app of the file has been online, or has failed its first start.

@@ -27,6 +27,9 @@ const (
 	// would keep both, removes the old; the keeper, which replaces, ignores the removal, so
 	// that with it there is no moment at which the name is not held.
 	replacing = "X_REPLACING"
+
+	// passOn marks what is not the keeper's, but for whoever runs it.
+	passOn = "X_UPWARD"
 )
 
 // Holder is the daemon's end of whoever holds its descriptors: systemd, or the keeper.
@@ -245,6 +248,12 @@ func (h *Holder) Say(lines ...string) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), sendTimeout, errBusy)
 	defer cancel()
 	return h.sender.Send(ctx, m)
+}
+
+// SayUpward has the keeper say to whoever runs it what is said of the service
+// (KeeperOptions.Upward).
+func (h *Holder) SayUpward(lines ...string) error {
+	return h.Say(append(lines[:len(lines):len(lines)], passOn+"=1")...)
 }
 
 // Barrier returns when the holder has dealt with all that was said before (BARRIER=1,

@@ -22,6 +22,10 @@ const (
 	// KeeperVariable tells a daemon the pid of its keeper.
 	KeeperVariable = "SUPERVISOR_KEEPER"
 
+	// UpwardVariable tells a daemon that its keeper passes on what is said of the service
+	// (KeeperOptions.Upward).
+	UpwardVariable = "SUPERVISOR_UPWARD"
+
 	// NotifySocket and KeeperLock are files in HOME. The lock (flock(2)) is the keeper's
 	// for as long as it lives; whoever has it owns the socket.
 	NotifySocket = "notify.sock"
@@ -69,6 +73,11 @@ type KeeperOptions struct {
 
 	// UpFD gets one byte when the keeper keeps, 0 for none.
 	UpFD int
+
+	// Upward is the NOTIFY_SOCKET of whoever runs the keeper and is to hear of the service,
+	// "" for nobody. The keeper says there what the daemon gives it for that
+	// (Holder.SayUpward), since who runs a container may listen to its first process alone.
+	Upward string
 }
 
 // Args is the keeper's whole argument vector.
@@ -81,6 +90,9 @@ func (o KeeperOptions) Args() []string {
 		if f.value > 0 {
 			args = append(args, f.name, strconv.Itoa(f.value))
 		}
+	}
+	if o.Upward != "" {
+		args = append(args, "--upward", o.Upward)
 	}
 	return append(append(args, "--"), o.Daemon...)
 }
@@ -96,6 +108,7 @@ func parseKeeper(args []string) (o KeeperOptions, err error) {
 	f.IntVar(&o.ReadyFD, "ready-fd", 0, "")
 	f.IntVar(&o.Watch, "watch", 0, "")
 	f.IntVar(&o.UpFD, "up-fd", 0, "")
+	f.StringVar(&o.Upward, "upward", "", "")
 	if err := f.Parse(args[2:]); err != nil {
 		return o, err
 	}

@@ -11,6 +11,7 @@ func TestKeeperArguments(t *testing.T) {
 	for _, o := range []KeeperOptions{
 		{Home: "/h", Daemon: []string{"supervisor", "daemon"}},
 		{Home: "/h", Daemon: []string{"supervisor", "start", "--no-daemon", "--", "x"}, ReadyFD: 3, Watch: 77, UpFD: 9},
+		{Home: "/h", Daemon: []string{"supervisor", "daemon"}, Upward: "@run/notify --watch"},
 	} {
 		args := o.Args()
 		if !IsKeeper(args) {

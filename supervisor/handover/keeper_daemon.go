@@ -120,6 +120,7 @@ func (k *keeper) start(why string) error {
 func (k *keeper) spawn() (pid, pidfd int, err error) {
 	files := []uintptr{0, 1, 2}
 	all := k.store.all()
+	all = append(all, k.own...)
 	for _, h := range all {
 		files = append(files, uintptr(h.FD))
 	}
@@ -166,6 +167,9 @@ func (k *keeper) environment(all []namedFD) []string {
 		"LISTEN_PID="+keeperPID+pid,
 		"LISTEN_FDS="+strconv.Itoa(len(all)),
 		"LISTEN_FDNAMES="+strings.Join(names, ":"))
+	if k.up != nil {
+		env = append(env, UpwardVariable+"=1")
+	}
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil && limit.Cur > 2*reserved {
 		env = append(env, "FDSTORE="+strconv.FormatUint(min(limit.Cur-reserved, maxInherited), 10))
@@ -175,7 +179,7 @@ func (k *keeper) environment(all []namedFD) []string {
 
 // withoutHolder leaves out what another holder has told somebody else.
 func withoutHolder(env []string) []string {
-	drop := append(ListenVariables(), "NOTIFY_SOCKET", "FDSTORE", KeeperVariable, carriedVariable)
+	drop := append(ListenVariables(), "NOTIFY_SOCKET", "FDSTORE", KeeperVariable, UpwardVariable, carriedVariable)
 	kept := make([]string, 0, len(env)+8)
 next:
 	for _, kv := range env {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -39,6 +40,8 @@ type carried struct {
 	ExitsIn  int           `json:"exits_in"`
 	ExitsOut int           `json:"exits_out"`
 	Store    []namedFD     `json:"store"`
+	Own      []namedFD     `json:"own,omitempty"`
+	Heard    bool          `json:"heard,omitempty"`
 }
 
 // executeAnew replaces the keeper's program by the stored exe, in the same process. It
@@ -90,6 +93,7 @@ func (k *keeper) carry() carried {
 		Schema: carriedSchema, Main: k.main.pid, PidFD: k.main.pidfd, Child: k.main.child,
 		Ready: k.main.ready, Ever: k.ever, Delay: k.delay, End: k.end, Stop: int(k.stop), OwnLog: k.out.own,
 		Lock: k.lock, Socket: k.socket.fd, ExitsIn: k.exits.w, ExitsOut: k.exits.r, Store: k.store.all(),
+		Own: k.own, Heard: k.heard,
 	}
 	for sig := range k.pending {
 		c.Pending = append(c.Pending, int(sig.(unix.Signal)))
@@ -99,7 +103,7 @@ func (k *keeper) carry() carried {
 
 func (c carried) descriptors() []int {
 	fds := []int{c.PidFD, c.Lock, c.Socket, c.ExitsIn, c.ExitsOut}
-	for _, h := range c.Store {
+	for _, h := range slices.Concat(c.Store, c.Own) {
 		fds = append(fds, h.FD)
 	}
 	return fds
@@ -153,6 +157,7 @@ func (k *keeper) become(c carried) (err error) {
 	k.ReadyFD, k.UpFD = 0, 0              // used up
 	k.lock, k.exits = c.Lock, exitPipe{c.ExitsOut, c.ExitsIn}
 	k.ever, k.delay, k.end, k.stop, k.out.own = c.Ever, c.Delay, c.End, unix.Signal(c.Stop), c.OwnLog
+	k.own, k.heard = c.Own, c.Heard
 	for _, n := range c.Pending {
 		k.pending[unix.Signal(n)] = true
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervisor/signals"
+	"supervisor/supervisor/notify"
 	"supervisor/supervisor/trim"
 )
 
@@ -20,7 +21,10 @@ const trimMessages = 256
 // keeper is one Keeper at work. The goroutine of run owns all of it.
 type keeper struct {
 	KeeperOptions
-	out keeperLog
+	out   keeperLog
+	up    *notify.Sender // nil: nobody hears of the service
+	heard bool           // up has
+	own   []namedFD      // what whoever started us gave us (systemd.socket(5)): each daemon gets them
 
 	lock   int // KeeperLock
 	socket *notifySocket
@@ -66,6 +70,17 @@ func forwarded() []os.Signal {
 // begin gets everything up to the first daemon. An error leaves nothing that the end of
 // the process does not end.
 func (k *keeper) begin() error {
+	// Before anything else opens one.
+	_, given := InheritedOf(os.Getenv, -1, func(string) bool { return false })
+	for _, g := range given {
+		k.own = append(k.own, namedFD(g))
+	}
+	if k.Upward != "" {
+		var err error
+		if k.up, err = notify.NewSender(k.Upward); err != nil {
+			return err
+		}
+	}
 	// A careless parent's descriptors are nobody's.
 	unix.CloseRange(firstFD, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC) // before 5.11: they stay
 	signal.Ignore(unix.SIGPIPE, unix.SIGXFSZ)

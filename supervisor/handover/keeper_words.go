@@ -2,10 +2,12 @@ package handover
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -55,6 +57,11 @@ func (k *keeper) obey(p *packet) {
 		k.say("does not understand a message of the daemon (pid %d): %v", p.pid, cmp.Or(err, errCut))
 		return
 	}
+	if i := slices.Index(m.Other, notify.Var{Name: passOn, Value: "1"}); i >= 0 {
+		m.Other = slices.Delete(m.Other, i, i+1)
+		k.pass(m)
+		return
+	}
 	if m.FDStoreRemove && !slices.Contains(m.Other, notify.Var{Name: replacing, Value: "1"}) {
 		k.store.remove(m.FDName)
 	}
@@ -78,6 +85,26 @@ func (k *keeper) obey(p *packet) {
 	if m.MainPID > 0 && m.MainPID != k.main.pid {
 		k.follow(m.MainPID)
 	}
+}
+
+// passTimeout is how long whoever runs us may keep us from our daemon.
+const passTimeout = 200 * time.Millisecond
+
+var errDeaf = fmt.Errorf("it has not taken a message for %v", passTimeout)
+
+// pass says to whoever runs us what the daemon says of the service. It may leave once it has
+// heard that all is ready, as crun does; that it never heard anything is said.
+func (k *keeper) pass(m notify.Message) {
+	if k.up == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(context.Background(), passTimeout, errDeaf)
+	defer cancel()
+	err := k.up.Send(ctx, m)
+	if err != nil && !k.heard {
+		k.say("%v", err)
+	}
+	k.heard = k.heard || err == nil
 }
 
 // keep stores the first descriptor of a message.

@@ -21,6 +21,8 @@ type world struct {
 	Tmpfs     []string          // folders that anybody may write to
 	Binds     map[string]string // folders in it by those of the machine
 	NoProc    bool
+
+	Passed []*os.File `json:"-"` // descriptors from 3 on
 }
 
 // initMain becomes the container's program; it never returns.

@@ -77,7 +77,7 @@ func run(t *testing.T, i image, change func(*world)) *container {
 	c := &container{t: t, cmd: exec.Command("/proc/self/exe", initWord, string(text)), out: newSaid(), err: newSaid(), ended: make(chan struct{})}
 	c.cmd.Env = []string{}
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET}
-	c.cmd.Stdout, c.cmd.Stderr = c.out, c.err
+	c.cmd.Stdout, c.cmd.Stderr, c.cmd.ExtraFiles = c.out, c.err, w.Passed
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -191,6 +191,23 @@ func (c *container) kill(pid int, s syscall.Signal) {
 	c.t.Helper()
 	if err := unix.PidfdSendSignal(c.process(pid), s, nil, 0); err != nil {
 		c.t.Fatal(err)
+	}
+}
+
+// reaped fails the test unless a process that has been told to end leaves nothing, not even
+// a zombie: since Linux 6.9 its pidfd says that by POLLHUP.
+func (c *container) reaped(pidfd int) {
+	c.t.Helper()
+	for {
+		fds := []unix.PollFd{{Fd: int32(pidfd)}}
+		n, err := unix.Poll(fds, guardMS)
+		if err == unix.EINTR {
+			continue
+		}
+		if n != 1 || fds[0].Revents&unix.POLLHUP == 0 {
+			c.t.Fatalf("it is a zombie: %v\n%s", err, c.all())
+		}
+		return
 	}
 }
 

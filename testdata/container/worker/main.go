@@ -7,10 +7,12 @@
 //	finish CODE  says `stopping` at SIGINT, and ends at SIGUSR1
 //	stubborn     ends by SIGKILL alone
 //	orphan       leaves a process to whoever takes it, and hangs
+//	serve        says who it is on each connection of the first socket that it is passed
 package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -47,6 +49,9 @@ func main() {
 			wait(signals, syscall.SIGUSR1)
 		}
 		os.Exit(number)
+	case "serve":
+		go serve(name)
+		wait(signals, syscall.SIGINT)
 	case "orphan":
 		leave("middle")
 		wait(signals, syscall.SIGINT)
@@ -59,6 +64,20 @@ func main() {
 		select {}
 	}
 	fmt.Printf("%s ends\n", name)
+}
+
+// serve ends with the process.
+func serve(name string) {
+	const first = 3 // sd_listen_fds(3)
+	ln, err := net.FileListener(os.NewFile(first, "socket"))
+	for err == nil {
+		var conn net.Conn
+		if conn, err = ln.Accept(); err == nil {
+			fmt.Fprintf(conn, "%s is pid %d\n", name, os.Getpid())
+			conn.Close()
+		}
+	}
+	fmt.Println("cannot serve:", err)
 }
 
 // wait returns the first of the signals that comes.
