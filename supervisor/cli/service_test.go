@@ -66,6 +66,8 @@ func TestUnitIsPrinted(t *testing.T) {
 		t.Error("an upgrade would replace the program")
 	}
 	w.want(w.run("unit", "--user", "--json", "shop.yaml"), 0, `"name":"supervisor-shop.service"`, "WantedBy=default.target")
+	w.write("shop.conf", valid)
+	w.want(w.run("unit", "shop.conf"), 2, "cannot make a unit of shop.conf: the name of its file has to end in .yaml")
 	w.write("bad.yaml", "apps: 3\n")
 	w.want(w.run("unit", "bad.yaml"), 2, "cannot make a unit of bad.yaml: 1 complaint")
 	if len(m.calls) > 0 {
@@ -121,7 +123,12 @@ func TestStartupOfAUser(t *testing.T) {
 	w.env["HOME"] = w.dir
 	w.want(w.run("startup", "shop.yaml"), 1, "you are not root", "--user")
 	w.want(w.run("unstartup"), 1, "you are not root", "--user")
+	w.home = filepath.Join(w.home, "new")
+	w.env["SUPERVISOR_HOME"] = w.home
 	w.want(w.run("startup", "shop.yaml", "--user", "--name", "mine"), 0, "mine.service runs, and starts at each login", "enable-linger")
+	if info, err := os.Stat(w.home); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("others may look into the home: %v, %v", info.Mode(), err)
+	}
 	text := w.read(w.dir, ".config", "systemd", "user", "mine.service")
 	if !strings.Contains(text, "ExecStart="+filepath.Join(w.home, "bin", "mine")+" ") || strings.Contains(text, "CapabilityBoundingSet") {
 		t.Errorf("unit:\n%s", text)

@@ -58,6 +58,11 @@ func runStartup(s *session, c *ucli.Context) error {
 	if err := s.mayInstall(v, o.File); err != nil {
 		return err
 	}
+	if v.user { // the program is installed in it
+		if err := ensureHome(s.path); err != nil {
+			return err
+		}
+	}
 	o.Binary, o.Installed = v.program, true
 	running, err := s.install(v, o)
 	if err != nil {

@@ -69,6 +69,9 @@ func (s *session) unitOptions(verb string, c *ucli.Context) (o systemd.Options, 
 	if err != nil {
 		return o, err
 	}
+	if !isFile(o.File) { // the service would take it for a script
+		return o, usage("cannot %s %s: the name of its file has to end in .yaml, .yml or .json", verb, typed)
+	}
 	req := state.Request{}
 	if c.IsSet("env") {
 		o.EnvName = c.String("env")

@@ -191,11 +191,17 @@ func words(args ...string) (string, error) {
 	return strings.Join(all, " "), nil
 }
 
+// errUnsafe is why a path can't be that of a unit's program (string_is_safe of systemd).
+var errUnsafe = errors.New("a unit's program has neither quotes nor backslashes nor control characters in its path")
+
 // program is the first word of a command line. It is no place for variables, so a $ is
 // one; a prefix of - @ : + ! would have a meaning, and an absolute path has none.
 func program(path string) (string, error) {
 	if !filepath.IsAbs(path) {
 		return "", fmt.Errorf("cannot write %q into a unit: it is no absolute path", path)
+	}
+	if strings.ContainsFunc(path, func(r rune) bool { return r < ' ' || r == 0x7f || strings.ContainsRune(`"'\`, r) }) {
+		return "", fmt.Errorf("cannot write %q into a unit: %w", path, errUnsafe)
 	}
 	if plain(path) {
 		return path, nil

@@ -53,11 +53,13 @@ func TestUnit(t *testing.T) {
 
 func TestUnitRefuses(t *testing.T) {
 	for name, change := range map[string]func(*Options){
-		"a relative program": func(o *Options) { o.Binary = "supervisor" },
-		"no assignment":      func(o *Options) { o.Env = []string{"PATH"} },
-		"no name":            func(o *Options) { o.Env = []string{"=x"} },
-		"no UTF-8":           func(o *Options) { o.Env = []string{"A=\xff"} },
-		"a NUL byte":         func(o *Options) { o.File = "/a\x00b" },
+		"a relative program":           func(o *Options) { o.Binary = "supervisor" },
+		"a quote in the program's":     func(o *Options) { o.Binary = "/srv/it's/supervisor" },
+		"a backslash in the program's": func(o *Options) { o.Binary = `/srv/a\b` },
+		"no assignment":                func(o *Options) { o.Env = []string{"PATH"} },
+		"no name":                      func(o *Options) { o.Env = []string{"=x"} },
+		"no UTF-8":                     func(o *Options) { o.Env = []string{"A=\xff"} },
+		"a NUL byte":                   func(o *Options) { o.File = "/a\x00b" },
 	} {
 		o := options()
 		change(&o)
@@ -77,9 +79,13 @@ func TestUnitsAreVerified(t *testing.T) {
 		t.Skip("systemd-analyze is missing")
 	}
 	dir := t.TempDir()
+	program := filepath.Join(dir, "a b%n ö $x")
+	if err := os.Symlink("/bin/true", program); err != nil {
+		t.Fatal(err)
+	}
 	for _, user := range []bool{false, true} {
 		o := options()
-		o.Binary, o.User, o.File = "/bin/true", user, hostile
+		o.Binary, o.User, o.File = program, user, hostile
 		text, err := Unit(o)
 		if err != nil {
 			t.Fatal(err)
