@@ -38,10 +38,12 @@ type Options struct {
 
 // Ecosystem is a valid file.
 type Ecosystem struct {
-	Apps     []state.Spec  // at least one, in file order, with every default filled in
-	Written  []Written     // of each app, where its keys stand
-	Metrics  *state.Listen // where the daemon answers /metrics while the file is in use; nil: nowhere
-	Warnings Complaints    // pm2's keys that have no effect here
+	Apps     []state.Spec // at least one, in file order, with every default filled in
+	Written  []Written    // of each app, where its keys stand
+	Warnings Complaints   // pm2's keys that have no effect here
+
+	Metrics   *state.Listen // where the daemon answers /metrics while the file is in use; nil: nowhere
+	MetricsAt Place         // where the file says that
 }
 
 // Parse validates the text of an ecosystem file, which is YAML or JSON: a map
@@ -64,7 +66,7 @@ func Parse(src []byte, options Options) (*Ecosystem, error) {
 		return nil, p.complaints
 	}
 	p.warnings.sort(options.File)
-	eco := &Ecosystem{Metrics: p.metrics, Warnings: p.warnings}
+	eco := &Ecosystem{Metrics: p.metrics, MetricsAt: p.metricsAt, Warnings: p.warnings}
 	for _, a := range p.apps {
 		a.spec.Place = len(eco.Apps)
 		eco.Apps = append(eco.Apps, *a.spec)
@@ -81,6 +83,7 @@ type parser struct {
 	apps         []*app
 	environments map[string]bool // NAME of every env_NAME
 	metrics      *state.Listen
+	metricsAt    Place
 	complaints   Complaints
 	warnings     Complaints
 }

@@ -27,6 +27,6 @@ func (p *parser) readMetrics(f field) {
 	}
 	var l state.Listen
 	if v.address(text, &l) {
-		p.metrics = &l
+		p.metrics, p.metricsAt = &l, Place{Line: f.key.line, Col: f.key.col, Path: f.key.text, Text: text}
 	}
 }

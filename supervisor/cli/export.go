@@ -65,6 +65,10 @@ func runExport(s *session, c *ucli.Context) error {
 		return failed("cannot export %s: %v", typed, err)
 	}
 	warnings := append(eco.Warnings.Lines(), placed(path, eco, lost)...)
+	if at := eco.MetricsAt; eco.Metrics != nil {
+		warnings = append(ecosystem.Complaints{{File: path, Line: at.Line, Col: at.Col, Path: at.Path,
+			Message: "nobody answers there: a cluster has figures of its own"}}.Lines(), warnings...)
+	}
 	if s.json {
 		s.out.json(exportJSON{string(document), list(warnings)})
 		return nil

@@ -31,6 +31,8 @@ func TestExportPrintsDocumentsAndNamesWhatIsLost(t *testing.T) {
 			t.Errorf("no %q in\n%s", line, w.err)
 		}
 	}
+	w.write("metered.yaml", "metrics: 127.0.0.1:9615\n"+exportable)
+	w.want(w.run("export", "nomad", "metered.yaml"), state.ExitOK, "metered.yaml:1:1: metrics: nobody answers there")
 	w.want(w.run("export", "nomad", "ecosystem.yaml"), state.ExitOK, `job "`, `group "db"`, `driver`, `"exec"`, "depends_on")
 }
 
