@@ -80,6 +80,18 @@ func unstarted(t *testing.T, dropIn string, apps ...app) *service {
 	return v
 }
 
+// elsewhere moves what is not installed yet to a home and a file of other names.
+func (v *service) elsewhere(folder string, apps ...app) {
+	v.T.Helper()
+	dir := filepath.Join(v.Dir, folder)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		v.T.Fatal(err)
+	}
+	v.Home, v.file = filepath.Join(filepath.Dir(v.Home), folder), filepath.Join(dir, "ecosystem.yaml")
+	v.Env = append(v.Env, "SUPERVISOR_HOME="+v.Home)
+	v.write(apps...)
+}
+
 // started is a service that runs, until the test ends; then nothing is left of it.
 func started(t *testing.T, dropIn string, apps ...app) *service {
 	t.Helper()

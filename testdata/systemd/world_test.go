@@ -55,6 +55,26 @@ func proc(t *testing.T, pid int, name string) string {
 	return string(data)
 }
 
+// Nothing in a path means anything to systemd on the way.
+func TestOddPaths(t *testing.T) {
+	a := web(t)
+	v := unstarted(t, "", a)
+	v.elsewhere("a b%n $HOME ${x} 'q' \"r\" \\x ;#ö", a)
+	v.startup()
+	if out, err := exec.Command("systemd-analyze", "verify", "/etc/systemd/system/"+v.name).CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+	v.under(func() {
+		v.systemctl("reload")
+		v.keeps("web", func() {
+			v.main().Kill()
+			v.ping()
+		})
+	}, a)
+	v.systemctl("stop")
+	v.is("Result", "success")
+}
+
 // A user's own manager runs the same.
 func TestUser(t *testing.T) {
 	a := web(t)
