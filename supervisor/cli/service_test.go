@@ -62,6 +62,12 @@ func TestUnitIsPrinted(t *testing.T) {
 	w.want(w.run("unit", "shop.yaml", "--env", ""), 0,
 		"ExecStart="+self+" start --no-daemon "+file+"\n", "Environment=SUPERVISOR_HOME="+w.home+"\n",
 		`Environment="PATH=/opt/100%% mine/bin:/bin"`, "Environment=HOME=/home/me\n", "TimeoutStopSec=45s\n", "WantedBy=multi-user.target\n")
+	text := w.out
+	w.terminal = true
+	if w.run("unit", "shop.yaml", "--env", ""); w.out != text {
+		t.Errorf("a terminal shows\n%s", w.out)
+	}
+	w.terminal = false
 	if strings.Contains(w.out, "SUPERVISOR_INSTALLED") {
 		t.Error("an upgrade would replace the program")
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 
 	ucli "github.com/urfave/cli/v2"
 
@@ -49,7 +50,9 @@ func runUnit(s *session, c *ucli.Context) error {
 		s.out.json(unitJSON{systemd.Name(o.File), text})
 		return nil
 	}
-	s.out.linef("%s", text[:len(text)-1])
+	for line := range strings.Lines(text) { // a terminal is shown no other control characters
+		s.out.linef("%s", strings.TrimSuffix(line, "\n"))
+	}
 	return nil
 }
 

@@ -255,7 +255,7 @@ func TestNoDescriptorIsLeft(t *testing.T) {
 	before := count()
 	once()
 	settle()
-	if after := count(); after != before {
+	if after := count(); after > before { // less: a client of an earlier test has gone only now
 		t.Errorf("%d descriptors, before %d", after, before)
 	}
 }
