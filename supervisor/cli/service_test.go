@@ -86,7 +86,7 @@ func TestStartup(t *testing.T) {
 	file := filepath.Join(w.dir, "shop.yaml")
 	program := filepath.Join(w.dir, "libexec", "supervisor-shop")
 	w.want(w.run("startup", "shop.yaml"), 0, "installed "+program, "enabled supervisor-shop.service", "supervisor-shop.service runs, and starts at each boot")
-	want := []string{"systemctl daemon-reload", "systemctl enable supervisor-shop.service", "systemctl is-active supervisor-shop.service", "systemctl start supervisor-shop.service"}
+	want := []string{"systemctl show --property=Version", "systemctl daemon-reload", "systemctl enable supervisor-shop.service", "systemctl is-active supervisor-shop.service", "systemctl start supervisor-shop.service"}
 	if !slices.Equal(m.calls, want) {
 		t.Errorf("systemd was told %q", m.calls)
 	}
@@ -157,8 +157,20 @@ func TestStartupFails(t *testing.T) {
 	}
 	m.fails["enable"] = "no"
 	w.want(w.run("startup", "shop.yaml"), 1, "cannot enable supervisor-shop.service: no")
-	m.fails["daemon-reload"] = "System has not been booted with systemd"
-	w.want(w.run("startup", "shop.yaml"), 1, "has not been booted with systemd")
+	m.fails["daemon-reload"] = "Access denied"
+	w.want(w.run("startup", "shop.yaml"), 1, "cannot install supervisor-shop.service: Access denied")
+}
+
+// Where there is no systemd nothing is left of the attempt.
+func TestStartupWithoutSystemd(t *testing.T) {
+	w, m := withManager(t)
+	m.fails["show"] = "System has not been booted with systemd"
+	w.want(w.run("startup", "shop.yaml"), 1, "cannot install supervisor-shop.service: System has not been booted with systemd")
+	for _, dir := range []string{"units", "libexec"} {
+		if left, _ := os.ReadDir(filepath.Join(w.dir, dir)); len(left) > 0 {
+			t.Errorf("left: %v", left)
+		}
+	}
 }
 
 func TestUnstartupTells(t *testing.T) {

@@ -116,6 +116,9 @@ func (s *session) install(v service, o systemd.Options) (running bool, err error
 	if err != nil {
 		return false, failed("%v", err)
 	}
+	if _, err := v.systemctl("show", "--property=Version"); err != nil { // nobody is there: nothing is left behind
+		return false, failed("cannot install %s: %v", v.name, err)
+	}
 	if err := systemd.InstallSelf(v.program); err != nil {
 		return false, failed("%v", err)
 	}
