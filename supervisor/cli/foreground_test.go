@@ -24,6 +24,8 @@ func TestForegroundOfAService(t *testing.T) {
 	w.write("eco.yaml", valid)
 	w.want(w.run("start", "--no-daemon", "gone.yaml"), 2, "cannot start gone.yaml: no such file")
 	w.env["NOTIFY_SOCKET"] = "/run/notify"
+	w.want(w.run("start", "--no-daemon", "gone.yaml"), 2) // another's, that speaks as systemd does
+	w.env["INVOCATION_ID"] = "1"
 	w.want(w.run("start", "--no-daemon", "gone.yaml"), 78, "cannot start gone.yaml: no such file")
 	t.Setenv("FAKE_DAEMON", "refuses the file")
 	w.want(w.run("start", "--no-daemon", "eco.yaml"), 78)
@@ -38,7 +40,7 @@ func TestForegroundOfAService(t *testing.T) {
 // What ran goes on, though what it was started from is gone by now.
 func TestForegroundAfterACrash(t *testing.T) {
 	w := newWorld(t)
-	w.env["NOTIFY_SOCKET"] = "/run/notify"
+	w.env["NOTIFY_SOCKET"], w.env["INVOCATION_ID"] = "/run/notify", "1"
 	w.leaves(`{"boot_id":"this"}`)
 	file := filepath.Join(w.dir, "gone.yaml")
 	w.want(w.run("start", "--no-daemon", "gone.yaml"), 7, "foreground start of "+file+"\n")

@@ -95,10 +95,10 @@ func (s *session) startForeground(c *ucli.Context, home string) error {
 	return err
 }
 
-// isService reports whether systemd has started this process, or somebody who speaks as it
-// does, and no keeper.
+// isService reports whether systemd has started this process, and no keeper. Others speak
+// through NOTIFY_SOCKET as well, and give no INVOCATION_ID (systemd.exec(5)).
 func (s *session) isService() bool {
-	return s.env.Getenv("NOTIFY_SOCKET") != "" && s.env.Getenv("SUPERVISOR_KEEPER") == "" && !s.env.Init
+	return s.env.Getenv("NOTIFY_SOCKET") != "" && s.env.Getenv("INVOCATION_ID") != "" && s.env.Getenv("SUPERVISOR_KEEPER") == ""
 }
 
 // startRequest is what was typed, checked. With goesOn what ran before goes on, and what is
