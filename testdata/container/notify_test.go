@@ -44,7 +44,6 @@ func newListening(t *testing.T) listening {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetReadDeadline(time.Now().Add(lab.Guard))
 	return listening{t, conn, dir}
 }
 
@@ -60,6 +59,7 @@ func (l listening) bare(ecosystem string) (image, func(*world)) {
 func (l listening) await(c *container, line string) string {
 	l.t.Helper()
 	buf, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(unix.SizeofUcred))
+	l.conn.SetReadDeadline(time.Now().Add(lab.Guard))
 	for {
 		n, oobn, _, _, err := l.conn.ReadMsgUnix(buf, oob)
 		if err != nil {
