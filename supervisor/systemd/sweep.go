@@ -19,7 +19,7 @@ import (
 // (ExecStopPost=), itself spared, by SIGKILL, and returns how many processes that were. It
 // does so only where result, $SERVICE_RESULT of systemd.exec(5), says that the stop took
 // too long, and daemonFile that everything was being stopped: after any other end the
-// workers are the next supervisor's.
+// workers are the next supervisor's. Then daemonFile says that it is done.
 func Sweep(result, daemonFile string) (killed int, err error) {
 	if result != "timeout" || !stopping(daemonFile) {
 		return 0, nil
@@ -28,7 +28,33 @@ func Sweep(result, daemonFile string) (killed int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot sweep: %w", err)
 	}
-	return sweep(dir, os.Getpid())
+	if killed, err = sweep(dir, os.Getpid()); err == nil {
+		err = settle(daemonFile)
+	}
+	return killed, err
+}
+
+// settle says in a supervisor's state what it did not live to say: that everything is stopped.
+// Else the next command would start one to go on with that, and it would keep the service's
+// own from its home.
+func settle(daemonFile string) error {
+	data, err := os.ReadFile(daemonFile)
+	var left map[string]json.RawMessage
+	if err == nil {
+		err = json.Unmarshal(data, &left)
+	}
+	if err == nil {
+		left["closed"] = json.RawMessage("true")
+		delete(left, "loop")
+		data, err = json.Marshal(left)
+	}
+	if err == nil {
+		err = WriteFile(daemonFile, bytes.NewReader(data), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot say in %s that all is stopped: %w", daemonFile, err)
+	}
+	return nil
 }
 
 // stopping reports whether a supervisor was stopping everything when its state was kept.

@@ -39,6 +39,24 @@ func TestSweepOnlyAfterATimeout(t *testing.T) {
 	}
 }
 
+// What was being stopped is stopped then, and nobody is to go on with it.
+func TestSettle(t *testing.T) {
+	state := filepath.Join(t.TempDir(), "daemon.json")
+	if err := os.WriteFile(state, []byte(`{"schema":1,"boot_id":"b","stopping":true,"loop":{"apps":[]}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := settle(state); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(state)
+	if want := `{"boot_id":"b","closed":true,"schema":1,"stopping":true}`; err != nil || string(data) != want {
+		t.Errorf("%s, %v, want %s", data, err, want)
+	}
+	if stopping(state) {
+		t.Error("it goes on")
+	}
+}
+
 func TestSweepKillsWhatIsThere(t *testing.T) {
 	dir := t.TempDir()
 	below := filepath.Join(dir, "below")

@@ -283,13 +283,15 @@ func TestSweep(t *testing.T) {
 	}) {
 		t.Fatal("it does not stop")
 	}
+	v.is("ActiveState", "deactivating") // it answers when the SIGCONT is out that follows its SIGTERM
 	main.Signal(unix.SIGSTOP)
 	v.systemctl("stop")
 	v.is("Result", "timeout")
 	if left := v.Processes(); len(left) > 0 {
 		t.Errorf("left: %q", left)
 	}
-	v.systemctl("start") // what the file says, not what was being stopped
+	v.Fails(3, []string{"no supervisor runs"}, "list") // and none is started to go on with that
+	v.systemctl("start")                               // what the file says, not what was being stopped
 	if pids := v.Pids("web"); len(pids) != 2 || !answers(a) {
 		t.Errorf("workers %d", pids)
 	}
