@@ -18,7 +18,8 @@ func startupCommand() *command {
 	return &command{
 		name: "startup", args: "[FILE]", max: 1,
 		usage: "install a file as a systemd service, now and at each boot",
-		detail: "A copy of this program is installed, a unit written, enabled and started; it returns when every app is online.\n" +
+		detail: "A copy of this program is installed, a unit written, enabled and started; it returns when every app has been\n" +
+			"online, or has failed its first start, which `systemctl status` names.\n" +
 			"A unit that was made for the same file is written anew.",
 		codes: []int{state.ExitOK, state.ExitFailed, state.ExitUsage}, passive: true,
 		flags: []ucli.Flag{

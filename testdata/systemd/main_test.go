@@ -1,6 +1,8 @@
 package systemd
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,7 +50,7 @@ func TestUnderSystemd(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, path := range map[string]string{supervisorName: lab.Binary, "tests": self} {
-		if err := os.Link(path, filepath.Join(lab.Built, name)); err != nil {
+		if err := os.Link(path, filepath.Join(lab.Built, name)); err != nil && !errors.Is(err, fs.ErrExist) { // -count=2
 			data, err := os.ReadFile(path)
 			if err == nil {
 				err = os.WriteFile(filepath.Join(lab.Built, name), data, 0o755)
