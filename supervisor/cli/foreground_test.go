@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 )
@@ -29,10 +28,10 @@ func TestForegroundOfAService(t *testing.T) {
 	w.want(w.run("start", "--no-daemon", "gone.yaml"), 78, "cannot start gone.yaml: no such file")
 	t.Setenv("FAKE_DAEMON", "refuses the file")
 	w.want(w.run("start", "--no-daemon", "eco.yaml"), 78)
-	w.leaves(`{"boot_id":"this"}`)
+	w.leave(testBoot(), false)
 	w.want(w.run("start", "--no-daemon", "eco.yaml"), 2)
 	w.want(w.run("start", "--no-daemon", "eco.yaml", "-i", "x"), 2)
-	w.leaves(`{"boot_id":"this","closed":true}`)
+	w.leave(testBoot(), true)
 	w.env["SUPERVISOR_KEEPER"] = "1"
 	w.want(w.run("start", "--no-daemon", "gone.yaml"), 2)
 }
@@ -41,24 +40,11 @@ func TestForegroundOfAService(t *testing.T) {
 func TestForegroundAfterACrash(t *testing.T) {
 	w := newWorld(t)
 	w.env["NOTIFY_SOCKET"], w.env["INVOCATION_ID"] = "/run/notify", "1"
-	w.leaves(`{"boot_id":"this"}`)
+	w.leave(testBoot(), false)
 	file := filepath.Join(w.dir, "gone.yaml")
 	w.want(w.run("start", "--no-daemon", "gone.yaml"), 7, "foreground start of "+file+"\n")
 	w.want(w.run("start", "--no-daemon"), 7, "foreground start of "+filepath.Join(w.dir, "ecosystem.yaml")+"\n")
 	w.want(w.run("start", "--no-daemon", "./gone", "--", "x"), 7, "foreground start of ./gone\n")
-	w.leaves(`{"boot_id":"another"}`)
+	w.leave("another boot", false)
 	w.want(w.run("start", "--no-daemon", "gone.yaml"), 78)
-}
-
-// leaves makes a state that a daemon has left.
-func (w *world) leaves(state string) {
-	w.t.Helper()
-	dir := filepath.Join(w.home, stateName)
-	err := os.MkdirAll(dir, 0o700)
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, daemonStateName), []byte(state), 0o600)
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
 }
