@@ -33,10 +33,11 @@ func (e *UpgradeError) Unwrap() error { return e.Err }
 // ErrUpgrading is the cause when another upgrade of this process has not ended.
 var ErrUpgrading = errors.New("another upgrade is going on")
 
-// ErrUpgradeSpent is the cause when an earlier new process died between its ready
-// and its begin: tableflip gives each process one ready successor. Whoever holds
-// the descriptors can still start another daemon when this one ends.
-var ErrUpgradeSpent = errors.New("an earlier attempt broke off after the new supervisor was ready; this process can't try again, only be ended and started anew")
+// ErrUpgradeSpent is the cause when what an earlier attempt had started was no
+// supervisor and told tableflip that it was ready: tableflip gives each process one
+// ready successor. Whoever holds the descriptors can still start another daemon when
+// this one ends.
+var ErrUpgradeSpent = errors.New("an earlier attempt started a program that took itself for ready; this process can't try again, only be ended and started anew")
 
 // errRefused is what the new process itself said.
 type errRefused string

@@ -137,11 +137,9 @@ func (s *Successor) Final(ctx context.Context) ([]byte, error) {
 func (s *Successor) Ready() error {
 	fault.Point("successor.before-ready")
 	s.speak()
-	if err := s.flip.Ready(); err != nil {
-		return fmt.Errorf("%w: %w", errDeserted, err)
-	}
+	err := s.send(message{Kind: msgReady})
 	fault.Point("successor.after-ready")
-	return nil
+	return err
 }
 
 // Committed waits until the old process has handed everything over. nil: this
@@ -154,6 +152,7 @@ func (s *Successor) Committed(ctx context.Context) error {
 	}
 	fault.Point("successor.committed")
 	s.wire.close()
+	s.flip.Ready() // an error is that the old one has ended by now
 	return nil
 }
 

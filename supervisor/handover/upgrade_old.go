@@ -25,13 +25,16 @@ import (
 //	< adopted   it has built everything, and reads and touches nothing
 //	            the old one holds still (Quiesce)
 //	> final     what has changed since state
-//	< ready     tableflip's byte
+//	< ready     it has only to be told to begin
 //	            the holder is told of the new main process (Commit)
 //	> commit    the old one ends, the new one begins
+//	            tableflip's own ready
 //
-// Up to ready everything that fails, on whichever side, leaves the old one as it
+// Up to Commit everything that fails, on whichever side, leaves the old one as it
 // was. A new process that is not told to begin ends and has touched nothing. So of
-// both at most one acts at any instant, whichever is killed.
+// both at most one acts at any instant, whichever is killed. tableflip hears of the
+// ready last, since it gives each process one ready successor: what fails before may
+// be tried again.
 type Upgrade struct {
 	// Binary is what is started, an absolute path, with Args after it. Its folder is
 	// the one in which this process was started.
@@ -40,7 +43,7 @@ type Upgrade struct {
 	// Env is its environment, nil for this process's own. LISTEN_*, WATCHDOG_PID and
 	// tableflip's sentinel are left out.
 	Env []string
-	// Output gets what it writes to stdout and stderr before it is ready; afterwards
+	// Output gets what it writes to stdout and stderr before it says ready; afterwards
 	// it has this process's. nil: this process's stderr.
 	Output io.Writer
 
@@ -87,7 +90,7 @@ func (l limits) of(s step) time.Duration {
 }
 
 // defaults are for a machine in trouble; a median upgrade takes 3 ms in all, and
-// one with 1,000 workers 35 ms. Their sum is less than flipTimeout.
+// one with 1,000 workers 35 ms. Their sum leaves Commit some 20 s of flipTimeout.
 var defaults = limits{hello: 15 * time.Second, adopt: 20 * time.Second, freeze: 2 * time.Second}
 
 // burialTimeout is how long the end of a killed process is waited for.
@@ -134,7 +137,7 @@ type attempt struct {
 	newcomer *newcomer      // nil before its hello
 	sent     map[string]int // the descriptors that it has, by our numbers
 	quiet    bool           // Quiesce was called
-	flipped  bool           // it was ready, as far as tableflip is concerned
+	flipped  bool           // out of turn, tableflip was told that it is ready
 }
 
 func (a *attempt) run(ctx context.Context) error {
@@ -256,7 +259,8 @@ func (a *attempt) freeze(ctx context.Context) error {
 		if err != nil {
 			return a.unheard(err, stepReady)
 		}
-		return a.ready()
+		_, err = a.expect(msgReady, stepReady)
+		return err
 	})
 	if err != nil {
 		return err
@@ -266,24 +270,6 @@ func (a *attempt) freeze(ctx context.Context) error {
 		return stepBegin.lost(a.who, "")
 	}
 	return nil
-}
-
-// ready waits for tableflip's word.
-func (a *attempt) ready() error {
-	select {
-	case err := <-a.over:
-		a.over = nil
-		if err != nil {
-			return a.gone(stepReady, err)
-		}
-		a.flipped = true
-		return nil
-	case p, ok := <-a.heard:
-		if !ok {
-			return a.gone(stepReady, nil)
-		}
-		return unexpected(p)
-	}
 }
 
 // leave tells the holder and the new process. From Commit on there is no way back:

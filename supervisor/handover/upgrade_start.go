@@ -25,8 +25,8 @@ const (
 	flipSocket   = "handover"
 	flipLock     = "lock"
 	flipControl  = "ctl" // with the network "unix"
-	// flipTimeout is from the start to ready; what is shorter is ours.
-	flipTimeout = 45 * time.Second
+	// flipTimeout is from the start to the end of Commit; what is shorter is ours.
+	flipTimeout = time.Minute
 	// predecessorTimeout is how long a process that has taken over waits for the end
 	// of the one before it, when it is to be replaced in turn.
 	predecessorTimeout = 5 * time.Second
@@ -65,7 +65,8 @@ func prepareFlip(ctx context.Context) (*tableflip.Upgrader, error) {
 }
 
 // start puts the new process on its way. a.over gets how tableflip ended it: nil
-// when it was ready.
+// when it was told that it is ready, which this process does not live to see unless
+// it is told out of turn.
 func (a *attempt) start(ctx context.Context) error {
 	if !filepath.IsAbs(a.Binary) {
 		return fmt.Errorf("cannot start %s: not an absolute path", a.Binary)
@@ -104,7 +105,7 @@ func (a *attempt) start(ctx context.Context) error {
 	a.words = listening
 	over := make(chan error, 1)
 	a.over = over
-	go func() { // ends with the new process or its ready, by tableflip's timeout at the latest
+	go func() { // ends with the new process, this one, or by tableflip's timeout at the latest
 		err := flipOnce(flip, a.command(), a.environ(), speaking)
 		speaking.Close()
 		over <- err

@@ -36,6 +36,7 @@ const (
 	msgAdopted kind = "adopted" // new: everything is in its hands, nothing touched
 	msgGone    kind = "gone"    // old: names that are held no longer
 	msgFinal   kind = "final"   // old: it holds still; what has changed as a memfd
+	msgReady   kind = "ready"   // new: it waits for commit alone
 	msgCommit  kind = "commit"  // old: begin
 	msgFailure kind = "failure" // new: why it doesn't
 )
@@ -76,7 +77,7 @@ func parse(data []byte, fds int) (m message, err error) {
 		want = 1
 	case msgFDs:
 		want = len(m.Names)
-	case msgHello, msgSent, msgAdopted, msgGone, msgCommit, msgFailure:
+	case msgHello, msgSent, msgAdopted, msgGone, msgReady, msgCommit, msgFailure:
 	default:
 		return m, fmt.Errorf("cannot read a message: unknown kind %q", m.Kind)
 	}
