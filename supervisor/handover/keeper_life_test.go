@@ -259,9 +259,6 @@ func TestAKilledKeeperIsReplaced(t *testing.T) {
 		d.ok("say", "READY=1")
 	}
 	s.ended()
-	if got := d.do("watch", "1"); !strings.Contains(got, "it is none") {
-		t.Errorf("watches pid 1: %s", got)
-	}
 	d.ok("say", "X_END=0")
 	d.exit(0)
 	pid, _ := strconv.Atoi(keeper)
@@ -273,6 +270,59 @@ func TestAKilledKeeperIsReplaced(t *testing.T) {
 	}
 	if status.ExitStatus() != 0 || status.Signaled() {
 		t.Errorf("the last keeper: %s", howEnded(status, true))
+	}
+}
+
+// Who watches a keeper sees that it lives while it executes itself anew, and that it
+// has ended, whenever that was.
+func TestAKeeperIsWatched(t *testing.T) {
+	s := newKeeperStage(t)
+	s.keep(nil)
+	d := s.daemon()
+	d.ok("say", "READY=1")
+	pid := s.cmd.Process.Pid
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for i := range 100 {
+		said := make(chan string, 1)
+		go func() { // ends when the keeper has executed itself anew
+			d.do("say", "KEEPER_REEXEC=1")
+			said <- d.do("barrier")
+		}()
+		for anew := false; !anew; {
+			watch, end := context.WithCancel(ctx)
+			gone, err := Watch(watch, pid)
+			if err != nil {
+				t.Fatal(i, err)
+			}
+			select {
+			case <-gone:
+				t.Fatalf("it is said to have ended, in execution %d", i)
+			default:
+			}
+			end()
+			select {
+			case answer := <-said:
+				if anew = true; answer != "ok" {
+					t.Fatal(answer)
+				}
+			default:
+			}
+		}
+	}
+	d.ok("say", "X_END=0")
+	d.exit(0)
+	s.ended()
+	for _, none := range []int{pid, os.Getpid()} {
+		gone, err := Watch(ctx, none)
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-gone:
+		default:
+			t.Errorf("pid %d is watched", none)
+		}
 	}
 }
 

@@ -77,22 +77,27 @@ func newKeeperProcess(ctx context.Context, home, binary string, held map[string]
 
 // Watch returns a channel that is closed when the keeper with that pid has ended, and
 // takes its zombie if it was our child; ctx ends the wait, and then nothing is closed.
-// The error is that there is no such keeper.
+// Where there is no such keeper, or the pid is another's by now, it has ended. The error
+// is that it can't be watched.
 func Watch(ctx context.Context, keeperPID int) (<-chan struct{}, error) {
+	gone := make(chan struct{})
 	pidfd, err := unix.PidfdOpen(keeperPID, 0)
+	if err == unix.ESRCH {
+		close(gone)
+		return gone, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot watch the keeper (pid %d): %w", keeperPID, err)
 	}
-	// The pid may be another's by now.
-	cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", keeperPID))
-	if name, _, _ := bytes.Cut(cmdline, []byte{0}); err != nil || string(name) != KeeperName {
+	if !keeps(keeperPID, pidfd) {
 		unix.Close(pidfd)
-		return nil, fmt.Errorf("cannot watch the keeper (pid %d): it is none", keeperPID)
+		unix.Wait4(keeperPID, nil, unix.WNOHANG, nil)
+		close(gone)
+		return gone, nil
 	}
 	unix.SetNonblock(pidfd, true)
 	file := os.NewFile(uintptr(pidfd), "keeper")
 	stop := context.AfterFunc(ctx, func() { file.Close() })
-	gone := make(chan struct{})
 	go func() { // ends with the keeper or ctx
 		defer stop()
 		if awaitEnd(file) != nil {
@@ -103,4 +108,27 @@ func Watch(ctx context.Context, keeperPID int) (<-chan struct{}, error) {
 		close(gone)
 	}()
 	return gone, nil
+}
+
+// maxExec is how long a keeper may take to execute itself anew, in milliseconds.
+const maxExec = 1000
+
+// keeps reports whether a process, which pidfd is open on, is a keeper that lives. While
+// it executes itself anew it has no arguments, as one that has ended has none.
+func keeps(pid, pidfd int) bool {
+	for range maxExec {
+		cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil {
+			return false
+		}
+		if len(cmdline) > 0 {
+			name, _, _ := bytes.Cut(cmdline, []byte{0})
+			return string(name) == KeeperName
+		}
+		end := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+		if n, _ := unix.Poll(end, 1); n > 0 {
+			return false
+		}
+	}
+	return false
 }
