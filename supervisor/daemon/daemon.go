@@ -101,7 +101,7 @@ type daemon struct {
 	signals   chan os.Signal
 	end       chan struct{} // closed when a client asked for the end
 	ending    sync.Once
-	upgrading sync.Mutex          // held during an upgrade
+	upgrading sync.Mutex          // held during an upgrade, and while a keeper is being started
 	replaced  chan struct{}       // closed when another process has taken over
 	lost      chan struct{}       // closed when systemd can't be told who we are
 	successor *handover.Successor // that we are; nil: nobody has stepped back for us

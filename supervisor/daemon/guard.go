@@ -3,10 +3,12 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"supervisor/supervisor/handover"
 )
@@ -27,54 +29,100 @@ func (d *daemon) tracer() int {
 	return anyTracer
 }
 
+const (
+	// keeperWait is how long a new keeper may take to keep.
+	keeperWait = 10 * time.Second
+
+	// keeperAgain is after how long a keeper that could not be started, or watched, is
+	// tried again.
+	keeperAgain = time.Second
+)
+
 // guardKeeper replaces a keeper that has died: a new one is given all that the old one
 // held. It ends with the work.
 func (d *daemon) guardKeeper() {
-	died := d.watchKeeper(d.keeperPID())
-	if died == nil {
+	if d.keeperPID() == 0 {
 		return
 	}
 	d.world.working.Add(1)
 	go func() { // ends with ctx
 		defer d.world.working.Done()
-		for died != nil {
-			select {
-			case <-died:
-			case <-d.ctx.Done():
+		for {
+			if died := d.insist(d.watchKeeper); !died {
 				return
 			}
 			d.log.Printf("the keeper (pid %d) has died; a new one is started", d.keeperPID())
-			died = d.newKeeper()
+			if begun := d.insist(d.newKeeper); !begun {
+				return
+			}
+			d.log.Printf("the keeper is pid %d from now on", d.keeperPID())
 		}
 	}()
 }
 
-// watchKeeper returns what tells the keeper's end; nil where there is none.
-func (d *daemon) watchKeeper(pid int) <-chan struct{} {
-	if pid == 0 {
-		return nil
+// insist does something until it succeeds, and says once that it does not; false when the
+// work, or this process's part in it, has ended before.
+func (d *daemon) insist(do func() error) bool {
+	for said := false; ; said = true {
+		err := do()
+		if err == nil {
+			return true
+		}
+		if d.ctx.Err() != nil || errors.Is(err, errReplaced) {
+			return false
+		}
+		if !said {
+			d.log.Printf("%v; nobody starts this supervisor again if it dies; that is tried again every %v", err, keeperAgain)
+		}
+		again := time.NewTimer(keeperAgain)
+		select {
+		case <-again.C:
+		case <-d.ctx.Done():
+			again.Stop()
+			return false
+		}
 	}
-	died, err := handover.Watch(d.ctx, pid)
-	if err != nil {
-		d.log.Printf("cannot watch the keeper (pid %d): %v; nobody starts this supervisor again if it dies", pid, err)
-		return nil
-	}
-	return died
 }
 
-// newKeeper starts a keeper and returns what tells its end; nil when there can't be one.
-func (d *daemon) newKeeper() <-chan struct{} {
-	pid, err := handover.NewKeeper(d.ctx, string(d.home), "/proc/self/exe", d.store.Held(), arguments())
+// watchKeeper returns when the keeper has ended.
+func (d *daemon) watchKeeper() error {
+	died, err := handover.Watch(d.ctx, d.keeperPID())
 	if err != nil {
-		d.log.Printf("%v; nobody starts this supervisor again if it dies", err)
+		return err
+	}
+	select {
+	case <-died:
 		return nil
+	case <-d.ctx.Done():
+		return d.ctx.Err()
+	}
+}
+
+// errReplaced is that another process is the supervisor by now.
+var errReplaced = errors.New("another process has taken over")
+
+// newKeeper starts a keeper. During an upgrade it waits: the keeper would not hear who
+// is the supervisor then.
+func (d *daemon) newKeeper() error {
+	d.upgrading.Lock()
+	defer d.upgrading.Unlock()
+	select {
+	case <-d.replaced:
+		return errReplaced
+	default:
+	}
+	ctx, cancel := context.WithTimeoutCause(d.ctx, keeperWait, fmt.Errorf("it does not keep after %v", keeperWait))
+	defer cancel()
+	pid, err := handover.NewKeeper(ctx, string(d.home), "/proc/self/exe", d.store.Held(), arguments())
+	if err != nil {
+		return err
 	}
 	d.keeper.Store(int64(pid))
 	os.Setenv(handover.KeeperVariable, strconv.Itoa(pid)) // for a successor
 	if err := d.store.Resend(); err != nil {
 		d.log.Print(err)
 	}
-	return d.watchKeeper(pid)
+	return nil
 }
 
 // managed reports whether systemd runs us, or somebody who speaks as it does, and no keeper.

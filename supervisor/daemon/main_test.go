@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervisor/supervisor/control"
+	"supervisor/supervisor/handover"
 	"supervisor/supervisor/process"
 	"supervisor/supervisor/state"
 )
@@ -27,10 +28,18 @@ import (
 // guard is when a test gives up on an event that must come.
 const guard = 60 * time.Second
 
-// The test binary is the shim and every worker as well.
+// The test binary is the shim, the keeper and every worker as well.
 func TestMain(m *testing.M) {
 	if process.IsShim(os.Args) {
 		process.ShimMain()
+	}
+	if handover.IsKeeper(os.Args) {
+		os.Exit(handover.KeeperMain(os.Args))
+	}
+	if os.Getenv("LISTEN_PID") != "" { // the daemon of a test's keeper, whose test has ended
+		h, _ := handover.NewHolder(os.Getenv("NOTIFY_SOCKET"), nil)
+		h.Say("X_END=0")
+		os.Exit(0)
 	}
 	if len(os.Args) > 2 && os.Args[1] == workerWord {
 		work(os.Args[2])

@@ -15,8 +15,8 @@ import (
 	"supervisor/supervisor/handover"
 )
 
-// errUpgrading is why a second upgrade is refused.
-var errUpgrading = errors.New("cannot upgrade: an upgrade is under way")
+// errUpgrading is why an upgrade is refused.
+var errUpgrading = errors.New("cannot upgrade: an upgrade is under way, or a new keeper is being started; try again")
 
 // upgrade replaces this process by one of another binary, which takes over everything as
 // it is. Nil means that it has, and that this process must touch nothing any more. Any
