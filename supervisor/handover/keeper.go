@@ -155,12 +155,17 @@ func Keeper(o KeeperOptions) int {
 	if err == nil {
 		return k.run()
 	}
+	return k.notBegun(err)
+}
+
+// notBegun tells why nothing is kept, and returns the exit code.
+func (k *keeper) notBegun(err error) int {
 	if errors.Is(err, errLocked) {
-		k.say("cannot start a supervisor on %s: %s", o.Home, whoHas(o.Home))
+		k.say("cannot start a supervisor on %s: %s", k.Home, whoHas(k.Home))
 		k.answer(readyRunning)
 		return exitFailed
 	}
-	k.say("cannot keep %s: %v", o.Home, err)
+	k.say("cannot keep %s: %v", k.Home, err)
 	k.answer(fmt.Sprintf(readyError, err))
 	return exitFailed
 }

@@ -2,9 +2,14 @@ package handover
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/trim"
 )
 
 func TestKeeperArguments(t *testing.T) {
@@ -60,5 +65,42 @@ func TestTheNamesFitTheEnvironment(t *testing.T) {
 		if strings.HasPrefix(kv, "LISTEN_FDNAMES=") && len(kv) >= 128<<10 {
 			t.Errorf("%d bytes", len(kv))
 		}
+	}
+}
+
+// A daemon that can't be started is told to whoever waits on the ready pipe.
+func TestTheStarterHearsWhyThereIsNoDaemon(t *testing.T) {
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(p[0])
+	long := strings.Repeat("x", 256<<10) // no argument may be as long (MAX_ARG_STRLEN)
+	k := newKeeper(KeeperOptions{Home: t.TempDir(), Daemon: []string{actorName, long}, ReadyFD: p[1]})
+	k.trimmer = trim.New()
+	defer k.trimmer.End()
+	if code := k.notBegun(k.start("")); code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	buf := make([]byte, 1<<10)
+	if n, err := unix.Read(p[0], buf); !strings.HasPrefix(string(buf[:max(n, 0)]), "error: cannot start the daemon: argument list too long") {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+}
+
+// What the keeper was told of others is not the daemon's.
+func TestTheDaemonsEnvironment(t *testing.T) {
+	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "NOTIFY_SOCKET", "FDSTORE", KeeperVariable, carriedVariable, flipSentinel} {
+		t.Setenv(name, "another's")
+	}
+	t.Setenv("LISTEN", "theirs")
+	env := newKeeper(KeeperOptions{Home: t.TempDir()}).environment(nil)
+	for _, kv := range env {
+		if strings.HasSuffix(kv, "=another's") {
+			t.Error(kv)
+		}
+	}
+	if !slices.Contains(env, "LISTEN=theirs") {
+		t.Errorf("%q", env)
 	}
 }

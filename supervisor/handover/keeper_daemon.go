@@ -96,7 +96,6 @@ func (k *keeper) start(why string) error {
 		k.out.reopen() // the daemon inherits it
 	}
 	pid, pidfd, err := k.spawn()
-	k.closeReady()
 	k.trimmer.Touched()
 	if err != nil {
 		if !k.ever {
@@ -105,6 +104,7 @@ func (k *keeper) start(why string) error {
 		k.retry(fmt.Sprintf("cannot start the daemon: %v", err))
 		return nil
 	}
+	k.closeReady()
 	k.setMain(&mainProcess{pid: pid, pidfd: pidfd, child: true})
 	switch {
 	case why != "":
@@ -179,7 +179,7 @@ func (k *keeper) environment(all []namedFD) []string {
 
 // withoutHolder leaves out what another holder has told somebody else.
 func withoutHolder(env []string) []string {
-	drop := append(ListenVariables(), "NOTIFY_SOCKET", "FDSTORE", KeeperVariable, UpwardVariable, carriedVariable)
+	drop := append(ListenVariables(), "NOTIFY_SOCKET", "FDSTORE", KeeperVariable, UpwardVariable, carriedVariable, flipSentinel)
 	kept := make([]string, 0, len(env)+8)
 next:
 	for _, kv := range env {
