@@ -28,8 +28,9 @@ func (d *daemon) begin() (err error) {
 	d.signals = make(chan os.Signal, 16)
 	signal.Notify(d.signals, unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2)
 	d.end, d.loopDone = make(chan struct{}), make(chan struct{})
-	d.replaced, d.lost = make(chan struct{}), make(chan struct{})
+	d.turn, d.replaced, d.lost = make(chan struct{}, 1), make(chan struct{}), make(chan struct{})
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.handing, d.callOff = context.WithCancel(d.ctx)
 	d.binary = binaryOnRecord()
 	defer func() {
 		if err != nil {

@@ -101,8 +101,9 @@ type daemon struct {
 	signals   chan os.Signal
 	end       chan struct{} // closed when a client asked for the end
 	ending    sync.Once
-	upgrading sync.Mutex          // held during an upgrade, and while a keeper is being started
+	turn      chan struct{}       // full during an upgrade, for good after it, and while a keeper is being started
 	replaced  chan struct{}       // closed when another process has taken over
+	next      int                 // that process, a pidfd; valid once replaced is closed
 	lost      chan struct{}       // closed when systemd can't be told who we are
 	successor *handover.Successor // that we are; nil: nobody has stepped back for us
 	upward    *systemd.Upward     // nil: nobody wants to hear of the service
@@ -110,6 +111,8 @@ type daemon struct {
 
 	ctx      context.Context // of the work: ends when everything is stopped
 	cancel   context.CancelFunc
+	handing  context.Context // of upgrades: ends when everything is to be stopped
+	callOff  context.CancelFunc
 	loop     *supervisor.Loop
 	loopDone chan struct{}
 	world    *world
@@ -164,14 +167,14 @@ func (d *daemon) run() int {
 			d.log.Printf("everything has ended by itself: exit code %d", exit)
 			done = true
 		case <-d.replaced:
-			d.log.Print("another process has taken over")
-			ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
-			defer cancel()
-			d.server.Close(ctx) // whoever asked for it gets an answer; nothing else is touched
-			return state.ExitOK
+			return d.stepBack()
 		case <-d.lost:
 			return state.ExitFailed // as if we had crashed
 		}
+	}
+	if !d.endsItself() {
+		unix.PidfdSendSignal(d.next, unix.SIGTERM, nil, 0)
+		return d.stepBack()
 	}
 	d.shutdown()
 	d.store.Say(fmt.Sprintf("X_END=%d", exit))
@@ -225,6 +228,11 @@ func (d *daemon) obey(sig os.Signal) bool {
 	case unix.SIGHUP:
 		d.log.Print("SIGHUP: reload")
 		go func() { // ends with the reload
+			if !d.awaitTurn() {
+				unix.PidfdSendSignal(d.next, unix.SIGHUP, nil, 0)
+				return
+			}
+			<-d.turn
 			result := d.backend.Do(d.ctx, state.Request{Verb: state.VerbReload})
 			for _, m := range result.Messages {
 				d.log.Print(m)

@@ -61,14 +61,14 @@ func (d *daemon) guardKeeper() {
 }
 
 // insist does something until it succeeds, and says once that it does not; false when the
-// work, or this process's part in it, has ended before.
+// work has ended, or another process has taken over, before.
 func (d *daemon) insist(do func() error) bool {
 	for said := false; ; said = true {
 		err := do()
 		if err == nil {
 			return true
 		}
-		if d.ctx.Err() != nil || errors.Is(err, errReplaced) {
+		if d.ctx.Err() != nil || errors.Is(err, errNoTurn) {
 			return false
 		}
 		if !said {
@@ -98,19 +98,16 @@ func (d *daemon) watchKeeper() error {
 	}
 }
 
-// errReplaced is that another process is the supervisor by now.
-var errReplaced = errors.New("another process has taken over")
+// errNoTurn is that another process is the supervisor by now, or that the work has ended.
+var errNoTurn = errors.New("no keeper is needed any more")
 
 // newKeeper starts a keeper. During an upgrade it waits: the keeper would not hear who
 // is the supervisor then.
 func (d *daemon) newKeeper() error {
-	d.upgrading.Lock()
-	defer d.upgrading.Unlock()
-	select {
-	case <-d.replaced:
-		return errReplaced
-	default:
+	if !d.awaitTurn() {
+		return errNoTurn
 	}
+	defer func() { <-d.turn }()
 	ctx, cancel := context.WithTimeoutCause(d.ctx, keeperWait, fmt.Errorf("it does not keep after %v", keeperWait))
 	defer cancel()
 	pid, err := handover.NewKeeper(ctx, string(d.home), "/proc/self/exe", d.store.Held(), arguments())

@@ -32,8 +32,9 @@ func newGuarded(t *testing.T, keeper int) *guarded {
 	}
 	r.SetReadDeadline(time.Now().Add(guard))
 	t.Setenv(handover.KeeperVariable, "") // as it was, afterwards
-	d := &daemon{home: home(dir), log: log.New(w, "", 0), replaced: make(chan struct{}), world: &world{}}
+	d := &daemon{home: home(dir), log: log.New(w, "", 0), turn: make(chan struct{}, 1), replaced: make(chan struct{}), world: &world{}}
 	d.ctx, d.cancel = context.WithCancel(t.Context())
+	d.handing, d.callOff = context.WithCancel(d.ctx)
 	if d.store, err = handover.NewHolder(filepath.Join(dir, handover.NotifySocket), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -105,11 +106,10 @@ func TestAKeeperThatCannotBeStartedIsTriedAgain(t *testing.T) {
 func TestWhoWasReplacedStartsNoKeeper(t *testing.T) {
 	leaktight(t)
 	g := newGuarded(t, 1<<30)
-	g.upgrading.Lock()
+	g.turn <- struct{}{}
 	g.guardKeeper()
 	g.next("has died")
 	close(g.replaced)
-	g.upgrading.Unlock()
 	g.world.working.Wait()
 	if pid := g.keeperPID(); pid != 1<<30 {
 		t.Errorf("the keeper is pid %d", pid)

@@ -13,24 +13,37 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervisor/supervisor/handover"
+	"supervisor/supervisor/state"
 )
 
-// errUpgrading is why an upgrade is refused.
-var errUpgrading = errors.New("cannot upgrade: an upgrade is under way, or a new keeper is being started; try again")
+// Why an upgrade is refused.
+var (
+	errUpgrading = errors.New("cannot upgrade: an upgrade is under way, or a new keeper is being started; try again")
+	errEnding    = errors.New("cannot upgrade: everything is being stopped")
+)
 
 // upgrade replaces this process by one of another binary, which takes over everything as
 // it is. Nil means that it has, and that this process must touch nothing any more. Any
 // error means that nothing has changed.
 func (d *daemon) upgrade(ctx context.Context, binary string) (err error) {
+	select {
+	case d.turn <- struct{}{}:
+	default:
+		d.log.Print(errUpgrading)
+		return errUpgrading
+	}
 	defer func() {
 		if err != nil {
+			<-d.turn
 			d.log.Print(err)
 		}
 	}()
-	if !d.upgrading.TryLock() {
-		return errUpgrading
+	if d.handing.Err() != nil {
+		return errEnding
 	}
-	defer d.upgrading.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.handing, cancel)()
 	if binary == "" {
 		binary = d.binary
 	}
@@ -53,6 +66,48 @@ func (d *daemon) upgrade(ctx context.Context, binary string) (err error) {
 	}
 	close(d.replaced)
 	return nil
+}
+
+// awaitTurn waits until no upgrade is under way, and none begins then until turn is
+// emptied; false when another process has taken over, or the work has ended.
+func (d *daemon) awaitTurn() bool {
+	select {
+	case d.turn <- struct{}{}:
+		return true
+	case <-d.replaced:
+	case <-d.ctx.Done():
+	}
+	return false
+}
+
+// endsItself reports whether everything is this process's to stop: an upgrade under way is
+// called off. False when it is too late for that.
+func (d *daemon) endsItself() bool {
+	d.callOff()
+	select {
+	case d.turn <- struct{}{}:
+		<-d.turn // a keeper may still be needed; an upgrade is called off
+		return true
+	case <-d.replaced:
+		return false
+	}
+}
+
+// stepBack is the end of a process that another one has replaced: whoever asked for that
+// gets an answer, and the signals are the other's. Nothing else is touched.
+func (d *daemon) stepBack() int {
+	d.log.Print("another process has taken over")
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	d.server.Close(ctx)
+	for {
+		select {
+		case sig := <-d.signals:
+			unix.PidfdSendSignal(d.next, sig.(unix.Signal), nil, 0)
+		default:
+			return state.ExitOK
+		}
+	}
 }
 
 // binaryOnRecord is the path of our own binary: another may lie there by now, which a
@@ -126,23 +181,35 @@ func (d *daemon) resume() {
 // commit tells whoever watches us whom to watch from now on, and waits until that is
 // known. A crash starts the successor's program then, not ours: what it writes down we
 // may not be able to read.
+//
+// What was said can't be taken back: who hears it late hears it, and would take us for
+// a stranger then. So only what could not be said is an error.
 func (d *daemon) commit(successor int) error {
-	d.keepProgram(successor)
-	err := d.store.Say(fmt.Sprintf("MAINPID=%d", successor), "READY=1")
-	if err == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
-		defer cancel()
-		err = d.store.Barrier(ctx)
-	}
+	next, err := unix.PidfdOpen(successor, 0)
 	if err != nil {
-		d.store.Push(handover.ExeName, d.exe)
+		return err
 	}
-	return err
+	program := d.keepProgram(successor)
+	if err := d.store.Say(fmt.Sprintf("MAINPID=%d", successor), "READY=1"); err != nil {
+		unix.Close(next)
+		d.store.Push(handover.ExeName, d.exe)
+		if program >= 0 {
+			unix.Close(program)
+		}
+		return err
+	}
+	d.next = next
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	if err := d.store.Barrier(ctx); err != nil {
+		d.log.Printf("%v; pid %d takes over all the same", err, successor)
+	}
+	return nil
 }
 
-// keepProgram stores the program of another process in the place of ours. One that has
-// died by now has none, and ours comes back.
-func (d *daemon) keepProgram(pid int) {
+// keepProgram stores the program of another process in the place of ours, and returns the
+// descriptor, -1 if there is none. One that has died by now has none, and ours comes back.
+func (d *daemon) keepProgram(pid int) int {
 	fd, err := unix.Open(fmt.Sprintf("/proc/%d/exe", pid), unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err == nil {
 		err = d.store.Push(handover.ExeName, fd)
@@ -150,6 +217,7 @@ func (d *daemon) keepProgram(pid int) {
 	if err != nil {
 		d.log.Printf("cannot keep the program of pid %d: %v; after a crash ours is started again", pid, err)
 	}
+	return fd
 }
 
 // each does something for several attendants at once.

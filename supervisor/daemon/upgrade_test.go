@@ -1,0 +1,109 @@
+package daemon
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"supervisor/supervisor/control"
+	"supervisor/supervisor/state"
+)
+
+// upgrading is a daemon in run that another process is about to replace.
+func upgrading(t *testing.T) (g *guarded, next *exec.Cmd, code chan int) {
+	t.Helper()
+	g = newGuarded(t, 0)
+	ln, err := home(g.home).listen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.backend = &backend{}
+	g.server = control.Serve(ln, g.backend)
+	g.signals, g.end = make(chan os.Signal, 16), make(chan struct{})
+	next = exec.Command("sleep", "1000")
+	if err := next.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		next.Process.Kill()
+		next.Wait()
+	})
+	g.turn <- struct{}{}
+	code = make(chan int, 1)
+	go func() { code <- g.run() }() // ends when it is replaced
+	g.next("supervisor")
+	return g, next, code
+}
+
+// replace is the upgrade's end.
+func (g *guarded) replace(next *exec.Cmd) {
+	g.t.Helper()
+	var err error
+	if g.daemon.next, err = unix.PidfdOpen(next.Process.Pid, 0); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { unix.Close(g.daemon.next) })
+	close(g.replaced)
+}
+
+// A stop that is asked for during an upgrade is the successor's, and the old process,
+// which has handed everything over, stops nothing.
+func TestAStopDuringAnUpgradeIsTheSuccessors(t *testing.T) {
+	leaktight(t)
+	for name, stop := range map[string]func(*guarded){
+		"SIGTERM": func(g *guarded) { g.signals <- unix.SIGTERM; g.next("stopping everything") },
+		"kill":    func(g *guarded) { g.finish() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, next, code := upgrading(t)
+			stop(g)
+			<-g.handing.Done() // the upgrade is called off, in vain
+			g.replace(next)
+			if got := <-code; got != state.ExitOK {
+				t.Errorf("exit code %d", got)
+			}
+			next.Wait()
+			if status := next.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != unix.SIGTERM {
+				t.Errorf("the successor: %v", next.ProcessState)
+			}
+			if _, err := os.Stat(filepath.Join(string(g.home), "supervisor.sock")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Once everything is to be stopped nobody takes over.
+func TestNoUpgradeOfADaemonThatEnds(t *testing.T) {
+	leaktight(t)
+	g := newGuarded(t, 0)
+	if !g.endsItself() {
+		t.Error("somebody has taken over")
+	}
+	if err := g.upgrade(g.ctx, "/bin/true"); err != errEnding {
+		t.Errorf("an upgrade: %v", err)
+	}
+	g.next("everything is being stopped")
+}
+
+// A reload that is asked for during an upgrade is the successor's too.
+func TestSignalsAreTheSuccessors(t *testing.T) {
+	leaktight(t)
+	g, next, code := upgrading(t)
+	g.signals <- unix.SIGUSR2
+	g.next("under way") // no upgrade begins
+	g.signals <- unix.SIGHUP
+	g.next("reload")
+	g.replace(next)
+	if got := <-code; got != state.ExitOK {
+		t.Errorf("exit code %d", got)
+	}
+	next.Wait()
+	if status := next.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != unix.SIGHUP {
+		t.Errorf("the successor: %v", next.ProcessState)
+	}
+}
