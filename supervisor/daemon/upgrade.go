@@ -189,6 +189,13 @@ func (d *daemon) commit(successor int) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	return d.name(ctx, successor, next)
+}
+
+// name says who the supervisor is from now on. next is its pidfd.
+func (d *daemon) name(ctx context.Context, successor, next int) error {
 	program := d.keepProgram(successor)
 	if err := d.store.Say(fmt.Sprintf("MAINPID=%d", successor), "READY=1"); err != nil {
 		unix.Close(next)
@@ -199,8 +206,6 @@ func (d *daemon) commit(successor int) error {
 		return err
 	}
 	d.next = next
-	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
-	defer cancel()
 	if err := d.store.Barrier(ctx); err != nil {
 		d.log.Printf("%v; pid %d takes over all the same", err, successor)
 	}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"supervisor/supervisor/control"
+	"supervisor/supervisor/handover"
 	"supervisor/supervisor/state"
 )
 
@@ -106,4 +108,38 @@ func TestSignalsAreTheSuccessors(t *testing.T) {
 	if status := next.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != unix.SIGHUP {
 		t.Errorf("the successor: %v", next.ProcessState)
 	}
+}
+
+// What was said upward can't be taken back: who has not heard it in time will hear it. Only
+// where it could not be said this process goes on.
+func TestTheSuccessorIsNamedOnceAndForAll(t *testing.T) {
+	leaktight(t)
+	g := newGuarded(t, 0)
+	g.exe = -1
+	late, cancel := context.WithCancel(t.Context())
+	cancel()
+	pidfd := func() int {
+		fd, err := unix.PidfdOpen(os.Getpid(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fd
+	}
+	if err := g.name(late, os.Getpid(), pidfd()); err == nil {
+		t.Error("there was nobody to say it to")
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrUnix{Name: filepath.Join(string(g.home), handover.NotifySocket)})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd) // of somebody who does not look
+	if err := g.name(late, os.Getpid(), pidfd()); err != nil {
+		t.Error(err)
+	}
+	g.next("takes over all the same")
+	unix.Close(g.daemon.next)
+	unix.Close(g.store.Held()[handover.ExeName])
 }
