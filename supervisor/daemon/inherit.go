@@ -33,7 +33,7 @@ func (d *daemon) inherit() (from inheritance, err error) {
 	d.boot, d.records = handover.Boot(), handover.Dir(d.home.path("state"))
 	keeper, _ := strconv.Atoi(os.Getenv(handover.KeeperVariable))
 	d.keeper.Store(int64(keeper))
-	held, given := handover.InheritedOf(os.Getenv, os.Getppid(), stored)
+	held, given := handover.Inherited(os.Getenv, keeper, stored)
 	for _, g := range given {
 		d.given = append(d.given, listener.Given{FD: g.FD, Name: g.Name})
 	}

@@ -24,18 +24,6 @@ const (
 	unnamed = "unknown"
 )
 
-// Inherited returns the descriptors that the holder gave back, by name: LISTEN_FDS and
-// LISTEN_FDNAMES as in sd_listen_fds(3), if LISTEN_PID is this process or "keeper:" and
-// ppid. They are made close-on-exec. Of one name the last counts, the others are closed;
-// what is not open is left out. Without any it is empty.
-//
-// To be called once, before anything else opens descriptors; then the caller unsets
-// ListenVariables, or children would find them too.
-func Inherited(env func(string) string, ppid int) map[string]int {
-	held, _ := InheritedOf(env, ppid, func(string) bool { return true })
-	return held
-}
-
 // Foreign is an inherited descriptor that was never stored: a socket unit's
 // (systemd.socket(5)), whose name several may have.
 type Foreign struct {
@@ -43,10 +31,16 @@ type Foreign struct {
 	FD   int
 }
 
-// InheritedOf is Inherited for the names that are ours, and gives the others apart, in
-// their order.
-func InheritedOf(env func(string) string, ppid int, ours func(name string) bool) (held map[string]int, foreign []Foreign) {
-	names := listed(env, os.Getpid(), ppid)
+// Inherited returns the descriptors that the holder gave back, by name: LISTEN_FDS and
+// LISTEN_FDNAMES as in sd_listen_fds(3), if LISTEN_PID is this process or "keeper:" and
+// the pid of the keeper, which may have died since. They are made close-on-exec. Of one
+// name the last counts, the others are closed; those whose name is not ours come apart,
+// in their order. What is not open is left out. Without any it is empty.
+//
+// To be called once, before anything else opens descriptors; then the caller unsets
+// ListenVariables, or children would find them too.
+func Inherited(env func(string) string, keeper int, ours func(name string) bool) (held map[string]int, foreign []Foreign) {
+	names := listed(env, os.Getpid(), keeper)
 	held = make(map[string]int, len(names))
 	for i, name := range names {
 		fd := firstFD + i
@@ -66,10 +60,9 @@ func InheritedOf(env func(string) string, ppid int, ours func(name string) bool)
 }
 
 // listed gives the name of each descriptor from firstFD on that env lists for us.
-func listed(env func(string) string, pid, ppid int) []string {
-	self := strconv.Itoa(pid)
-	keeper := keeperPID + strconv.Itoa(ppid)
-	if given := env("LISTEN_PID"); given != self && given != keeper {
+func listed(env func(string) string, pid, keeper int) []string {
+	given := env("LISTEN_PID")
+	if given != strconv.Itoa(pid) && given != keeperPID+strconv.Itoa(keeper) {
 		return nil
 	}
 	n, err := strconv.Atoi(env("LISTEN_FDS"))

@@ -25,7 +25,9 @@ func act(home string) {
 	}
 	caught := make(chan os.Signal, 16)
 	signal.Notify(caught, forwarded()...)
-	holder, err := NewHolder(os.Getenv("NOTIFY_SOCKET"), Inherited(os.Getenv, os.Getppid()))
+	keeper, _ := strconv.Atoi(os.Getenv(KeeperVariable))
+	held, _ := Inherited(os.Getenv, keeper, anyName)
+	holder, err := NewHolder(os.Getenv("NOTIFY_SOCKET"), held)
 	if err != nil {
 		panic(err)
 	}

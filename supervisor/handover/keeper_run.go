@@ -71,7 +71,7 @@ func forwarded() []os.Signal {
 // the process does not end.
 func (k *keeper) begin() error {
 	// Before anything else opens one.
-	_, given := InheritedOf(os.Getenv, -1, func(string) bool { return false })
+	_, given := Inherited(os.Getenv, -1, func(string) bool { return false })
 	for _, g := range given {
 		k.own = append(k.own, namedFD(g))
 	}
@@ -160,7 +160,8 @@ func (k *keeper) takeLock() (waited bool, err error) {
 
 // takeOver takes what our parent, the daemon to watch, has given us.
 func (k *keeper) takeOver() {
-	for name, fd := range Inherited(os.Getenv, k.Watch) {
+	held, _ := Inherited(os.Getenv, k.Watch, anyName)
+	for name, fd := range held {
 		if name == ExitsName { // the dead keeper's
 			unix.Close(fd)
 			continue
@@ -178,6 +179,9 @@ func (k *keeper) takeOver() {
 	}
 	k.setMain(&mainProcess{pid: k.Watch, pidfd: pidfd, ready: true})
 }
+
+// anyName takes whatever a daemon stores for one of its own.
+func anyName(string) bool { return true }
 
 // run is the keeper's life from the first daemon to the last one's end.
 func (k *keeper) run() int {
