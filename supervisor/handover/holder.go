@@ -186,13 +186,6 @@ func (h *Holder) Resend() error {
 	return errors.Join(errs...)
 }
 
-// Unsent is how many names the holder was not there to hear about since the last Resend.
-func (h *Holder) Unsent() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.unsent)
-}
-
 // Take gives an inherited descriptor to the caller, whose it is from now on. It stays
 // stored until Remove.
 func (h *Holder) Take(name string) (fd int, ok bool) {
@@ -203,13 +196,6 @@ func (h *Holder) Take(name string) (fd int, ok bool) {
 		h.held[name] = fd
 	}
 	return fd, ok
-}
-
-// Names are the inherited descriptors that nobody has taken, sorted.
-func (h *Holder) Names() []string {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return slices.Sorted(maps.Keys(h.inherited))
 }
 
 // Sweep closes the inherited descriptors that nobody has taken, here and in the store,

@@ -80,7 +80,7 @@ func (p *part) obey(verb string, args []string) string {
 	case "remove":
 		return result(p.holder.Remove(args[0]))
 	case "names":
-		return strings.Join(p.holder.Names(), " ")
+		return strings.Join(untaken(p.holder), " ")
 	case "read": // an inherited pipe
 		fd, ok := p.holder.Take(args[0])
 		if !ok {
