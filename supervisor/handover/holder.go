@@ -166,6 +166,13 @@ func (h *Holder) send(name string, m notify.Message, fds ...int) error {
 
 var errBusy = fmt.Errorf("it has not taken a message for %v", sendTimeout)
 
+func (h *Holder) lookUp(name string) (fd int, held bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fd, held = h.held[name]
+	return fd, held
+}
+
 // Resend tells a new holder of the names that the old one was not there to hear about.
 func (h *Holder) Resend() error {
 	h.mu.Lock()
@@ -174,13 +181,19 @@ func (h *Holder) Resend() error {
 	h.mu.Unlock()
 	var errs []error
 	for _, name := range names {
-		h.mu.Lock()
-		fd, held := h.held[name]
-		h.mu.Unlock()
-		if held {
-			errs = append(errs, h.send(name, store(name), fd))
-		} else {
-			errs = append(errs, h.send(name, notify.Message{FDStoreRemove: true, FDName: name}))
+		for told := false; !told; {
+			fd, held := h.lookUp(name)
+			var err error
+			if held {
+				err = h.send(name, store(name), fd)
+			} else {
+				err = h.send(name, notify.Message{FDStoreRemove: true, FDName: name})
+			}
+			// Whoever has the name may have let it go, or replaced it, and said so before us.
+			if now, still := h.lookUp(name); now == fd && still == held {
+				told = true
+				errs = append(errs, err)
+			}
 		}
 	}
 	return errors.Join(errs...)

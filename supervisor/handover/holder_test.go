@@ -277,6 +277,59 @@ func TestAHolderThatDoesNotListenIsAnError(t *testing.T) {
 	}
 }
 
+// hearOut takes what is sent until its senders are through.
+func (s *fakeSystemd) hearOut(senders *sync.WaitGroup) {
+	done := make(chan struct{})
+	go func() { // ends with the senders
+		senders.Wait()
+		close(done)
+	}()
+	for alive := true; alive; {
+		select {
+		case <-done:
+			alive = false
+		default:
+			unix.Poll([]unix.PollFd{{Fd: int32(s.socket.fd), Events: unix.POLLIN}}, 10)
+		}
+		s.hear()
+	}
+}
+
+// A new keeper is told of what the old one missed while the work goes on: what is let go
+// meanwhile is not stored again.
+func TestAResendBesideRemovals(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	h, _ := NewHolder(path, nil)
+	a := null(t)
+	const rounds, names = 50, 20
+	for i := range rounds {
+		os.Remove(path)
+		for j := range names { // to nobody
+			if err := h.Push(fmt.Sprintf("w%d.%d", i, j), a); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := newFakeSystemd(t, path)
+		var all sync.WaitGroup
+		all.Go(func() {
+			if err := h.Resend(); err != nil {
+				t.Error(err)
+			}
+		})
+		all.Go(func() {
+			for j := range names {
+				if err := h.Remove(fmt.Sprintf("w%d.%d", i, j)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		s.hearOut(&all)
+		if len(s.names) > 0 {
+			t.Fatalf("round %d: holds %q, and nobody has it any more", i, s.names)
+		}
+	}
+}
+
 func TestManyMayUseAHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "notify")
 	s := newFakeSystemd(t, path)
@@ -293,20 +346,7 @@ func TestManyMayUseAHolder(t *testing.T) {
 			}
 		})
 	}
-	done := make(chan struct{})
-	go func() { // ends with the users
-		all.Wait()
-		close(done)
-	}()
-	for alive := true; alive; {
-		select {
-		case <-done:
-			alive = false
-		default:
-			unix.Poll([]unix.PollFd{{Fd: int32(s.socket.fd), Events: unix.POLLIN}}, 10)
-		}
-		s.hear()
-	}
+	s.hearOut(&all)
 	if len(s.names) != users*each || len(h.Held()) != users*each {
 		t.Errorf("holds %d, held %d, want %d", len(s.names), len(h.Held()), users*each)
 	}
