@@ -23,6 +23,11 @@ const (
 	// maxName is the longest name of a descriptor, in bytes (FDNAME_MAX of systemd).
 	maxName = 255
 
+	// maxNames bounds the names of all that is stored, in bytes with a colon each:
+	// LISTEN_FDNAMES is one string of the environment, for which the kernel has a limit
+	// (MAX_ARG_STRLEN, 128 KiB, execve(2)). Beyond it no daemon could be started.
+	maxNames = 120 << 10
+
 	// replacing marks the removal of a name that is pushed again at once. systemd, which
 	// would keep both, removes the old; the keeper, which replaces, ignores the removal, so
 	// that with it there is no moment at which the name is not held.
@@ -46,6 +51,7 @@ type Holder struct {
 	inherited map[string]int
 	held      map[string]int
 	unsent    map[string]bool
+	names     int // bytes of the names in both, with a colon each
 	limit     int
 }
 
@@ -56,6 +62,9 @@ var _ Store = (*Holder)(nil)
 // which it takes over. The error is an address that is none (notify.ErrAddress).
 func NewHolder(notifySocket string, inherited map[string]int) (*Holder, error) {
 	h := &Holder{inherited: maps.Clone(inherited), held: map[string]int{}, unsent: map[string]bool{}}
+	for name := range inherited {
+		h.names += len(name) + 1
+	}
 	if notifySocket == "" {
 		return h, nil
 	}
@@ -75,7 +84,7 @@ func (h *Holder) Limit(n int) {
 // Push gives the holder a duplicate of fd under name, which replaces what has that name.
 // fd stays open, under its number, until Remove.
 //
-// Errors: a name that is none, the limit, a holder that does not take it for 2 s. Then
+// Errors: a name that is none, a limit, a holder that does not take it for 2 s. Then
 // nothing is held under that name.
 func (h *Holder) Push(name string, fd int) error {
 	if !validName(name) {
@@ -122,6 +131,12 @@ func (h *Holder) enter(name string, fd int) (inherited int, replaced bool, err e
 	if n := len(h.held) + len(h.inherited); h.limit > 0 && !replaced && n >= h.limit {
 		return -1, false, fmt.Errorf("cannot store %s: the holder takes no more than %d descriptors (FileDescriptorStoreMax=)", name, h.limit)
 	}
+	if !replaced {
+		if h.names+len(name)+1 > maxNames {
+			return -1, false, fmt.Errorf("cannot store %s: the names of what is stored would exceed %d bytes", name, maxNames)
+		}
+		h.names += len(name) + 1
+	}
 	delete(h.inherited, name)
 	h.held[name] = fd
 	return inherited, replaced, nil
@@ -130,7 +145,10 @@ func (h *Holder) enter(name string, fd int) (inherited int, replaced bool, err e
 func (h *Holder) leave(name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.held, name)
+	if _, held := h.held[name]; held {
+		delete(h.held, name)
+		h.names -= len(name) + 1
+	}
 }
 
 // Remove makes the holder close what it holds under name; the caller's own stays open.
@@ -217,8 +235,11 @@ func (h *Holder) Sweep() []string {
 	h.mu.Lock()
 	left := h.inherited
 	h.inherited = nil
-	h.mu.Unlock()
 	names := slices.Sorted(maps.Keys(left))
+	for _, name := range names {
+		h.names -= len(name) + 1
+	}
+	h.mu.Unlock()
 	for _, name := range names {
 		unix.Close(left[name])
 		h.Remove(name) // one that stays is swept by the next daemon

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -206,6 +207,40 @@ func TestTheBookOfWhatIsHeld(t *testing.T) {
 	}
 	if _, err := NewHolder("relative", nil); !errors.Is(err, notify.ErrAddress) {
 		t.Errorf("an address that is none: %v", err)
+	}
+}
+
+// The names go to the next daemon in one string of its environment, which has a limit.
+func TestTheNamesFitTheNextEnvironment(t *testing.T) {
+	a := null(t)
+	long := func(i int) string { return strconv.Itoa(i) + strings.Repeat("x", 200) }
+	h, err := NewHolder("", map[string]int{long(0): null(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 1
+	for ; err == nil && n < maxNames; n++ {
+		err = h.Push(long(n), a)
+	}
+	if err == nil || !strings.Contains(err.Error(), "names") || len(h.Held()) != n-2 {
+		t.Fatalf("held %d of %d: %v", len(h.Held()), n, err)
+	}
+	size := len(strings.Join(append(slices.Collect(maps.Keys(h.Held())), long(0)), ":"))
+	if size > maxNames || size+2*len(long(n)) < maxNames {
+		t.Errorf("%d names have %d bytes", n, size)
+	}
+	if err := h.Push(long(1), a); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+	h.Take(long(0))
+	for i := range 3 { // room for three, once
+		h.Remove(long(i))
+		h.Remove(long(i))
+	}
+	for i := range 4 {
+		if err := h.Push(long(n+i), a); (err == nil) != (i < 3) {
+			t.Errorf("after 3 removals, push %d: %v", i, err)
+		}
 	}
 }
 

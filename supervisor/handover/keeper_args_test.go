@@ -44,9 +44,10 @@ func FuzzParseKeeper(f *testing.F) {
 }
 
 func TestTheNamesFitTheEnvironment(t *testing.T) {
+	const notOpen = 1 << 20 // a number that is no descriptor's
 	k := newKeeper(KeeperOptions{Home: t.TempDir()})
 	for i := 0; k.store.names < maxNames; i++ {
-		k.keep(strconv.Itoa(i)+strings.Repeat("x", 200), &packet{fds: []int{-1}})
+		k.keep(strconv.Itoa(i)+strings.Repeat("x", 200), &packet{fds: []int{notOpen}})
 		if i > maxNames {
 			t.Fatal("there is no end")
 		}
@@ -55,9 +56,13 @@ func TestTheNamesFitTheEnvironment(t *testing.T) {
 		}
 	}
 	before := len(k.store.held)
-	k.keep(strings.Repeat("y", 255), &packet{fds: []int{-1}})
-	k.keep(strings.Repeat("a:b", 5), &packet{fds: []int{-1}})
+	k.keep(strings.Repeat("y", 255), &packet{fds: []int{notOpen}})
+	k.keep(strings.Repeat("a:b", 5), &packet{fds: []int{notOpen}})
 	k.keep("none", &packet{})
+	k.keep("0"+strings.Repeat("x", 200), &packet{fds: []int{notOpen}}) // one that is there is replaced
+	if n := k.store.last; n != uint64(before)+1 {
+		t.Errorf("%d were stored, want one more than %d", n, before)
+	}
 	if len(k.store.held) != before {
 		t.Error("stored nevertheless")
 	}

@@ -19,11 +19,6 @@ const (
 	// may not even speak can't keep the keeper from its children.
 	maxTurn = 4096
 
-	// maxNames bounds the names of all that is stored, in bytes: LISTEN_FDNAMES is one
-	// string of the environment, for which the kernel has a limit (MAX_ARG_STRLEN, 128
-	// KiB, execve(2)).
-	maxNames = 120 << 10
-
 	// stored is the name of what comes without one (sd_notify(3), FDNAME=).
 	stored = "stored"
 )
@@ -115,7 +110,7 @@ func (k *keeper) keep(name string, p *packet) {
 		err = errLost
 	case !validName(name):
 		err = fmt.Errorf("not a name")
-	case k.store.names+len(name)+1 > maxNames:
+	case k.store.fd(name) < 0 && k.store.names+len(name)+1 > maxNames:
 		err = fmt.Errorf("the names exceed %d bytes", maxNames)
 	}
 	if err != nil {
