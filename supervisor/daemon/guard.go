@@ -114,11 +114,11 @@ func (d *daemon) newKeeper() error {
 	if err != nil {
 		return err
 	}
-	d.keeper.Store(int64(pid))
-	os.Setenv(handover.KeeperVariable, strconv.Itoa(pid)) // for a successor
 	if err := d.store.Resend(); err != nil {
 		d.log.Print(err)
 	}
+	d.keeper.Store(int64(pid))
+	os.Setenv(handover.KeeperVariable, strconv.Itoa(pid)) // for a successor
 	return nil
 }
 

@@ -21,9 +21,6 @@ import (
 	"supervisor/supervisor/notify"
 )
 
-// guard is when a test gives up on an event that must come.
-const guard = 60 * time.Second
-
 const (
 	actorName = "test-daemon" // argv[0] of a daemon that the test binary plays
 	stageSock = "stage.sock"  // in HOME, where an actor takes its orders
@@ -52,9 +49,9 @@ type keeperStage struct {
 // it is left.
 func newKeeperStage(t *testing.T) *keeperStage {
 	t.Helper()
-	t.Setenv("GORACE", "atexit_sleep_ms=0")             // a race detector's exit takes a second else
-	unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) // what a killed keeper leaves comes to us
-	r, w, _ := os.Pipe()                                // opens Go's poller before descriptors are counted
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // a race detector's exit takes a second else
+	adoptOrphans(t)
+	r, w, _ := os.Pipe() // opens Go's poller before descriptors are counted
 	r.Close()
 	w.Close()
 	before := openFiles()
@@ -110,18 +107,6 @@ func (s *keeperStage) reapAll() {
 			return
 		}
 	}
-}
-
-func children() (pids []int) {
-	tasks, _ := filepath.Glob("/proc/self/task/*/children")
-	for _, task := range tasks {
-		data, _ := os.ReadFile(task)
-		for _, f := range strings.Fields(string(data)) {
-			pid, _ := strconv.Atoi(f)
-			pids = append(pids, pid)
-		}
-	}
-	return pids
 }
 
 func openFiles() (list []string) {

@@ -48,7 +48,7 @@ func TestTheOldOneIsKilledAtEveryPoint(t *testing.T) {
 				s.unread()
 				return
 			}
-			left := s.orphans()
+			left := children()
 			if len(left) != 1 {
 				t.Fatalf("left: %v", left)
 			}

@@ -42,7 +42,7 @@ func newManager(t *testing.T) (socket string, next func() heard) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(stageGuard))
+	conn.SetDeadline(time.Now().Add(guard))
 	return socket, func() heard {
 		t.Helper()
 		data, control := make([]byte, 4096), make([]byte, 1024)
@@ -67,7 +67,7 @@ func TestTakeMain(t *testing.T) {
 		return err
 	}
 	s := &Successor{parent: 1 << 30}
-	ctx, cancel := context.WithTimeout(context.Background(), stageGuard)
+	ctx, cancel := context.WithTimeout(context.Background(), guard)
 	defer cancel()
 	if err := s.TakeMain(ctx, socket, say, barrier); err != nil {
 		t.Fatal(err)
@@ -111,7 +111,7 @@ func TestTakeMainFails(t *testing.T) {
 		{"called off", socket, say(nil, &helper), func(context.Context) error { return unix.Kill(helper, unix.SIGSTOP) }, true, "context deadline exceeded"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			patience := stageGuard
+			patience := guard
 			if c.name == "called off" {
 				patience = 100 * time.Millisecond
 			}

@@ -89,7 +89,7 @@ func (p *player) commit(pid int, wrong string) error {
 	case "ready:slay":
 		if n, err := openNewcomer(pid); err == nil {
 			n.kill()
-			n.ended(stageGuard)
+			n.ended(guard)
 			n.close()
 		}
 	}

@@ -68,7 +68,9 @@ type player struct {
 	generation int
 
 	accepting sync.WaitGroup
-	resumed   int
+
+	closing sync.Mutex // a connection is closed and counted out in one, for look
+	conns   int
 }
 
 // note appends an event to the journal, a FIFO.
@@ -233,7 +235,15 @@ func (p *player) accept() {
 // serve answers one order, and tells whether it was the upgrade, which can't wait
 // for its own end.
 func (p *player) serve(conn net.Conn) (upgrading bool) {
-	defer conn.Close()
+	p.closing.Lock()
+	p.conns++
+	p.closing.Unlock()
+	defer func() {
+		p.closing.Lock()
+		conn.Close()
+		p.conns--
+		p.closing.Unlock()
+	}()
 	line, err := bufio.NewReader(conn).ReadBytes('\n')
 	var o order
 	if err != nil || json.Unmarshal(line, &o) != nil {
@@ -285,7 +295,7 @@ func (p *player) obey(o order) (a answer) {
 	return a
 }
 
-// look tells how many descriptors there are, and what is wrong with this process.
+// look tells how many descriptors there are beside the connections, and what is wrong with this process.
 func (p *player) look() (a answer) {
 	// What tableflip has left to the collector, which closes files on a goroutine of
 	// its own, one after another.
@@ -295,13 +305,10 @@ func (p *player) look() (a answer) {
 		runtime.GC()
 		<-collected
 	}
-	entries, _ := os.ReadDir("/proc/self/fd")
-	for _, e := range entries {
-		if to, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(to, "/proc/") {
-			a.N++
-			a.Names = append(a.Names, to)
-		}
-	}
+	p.closing.Lock()
+	a.Names = openFiles()
+	a.N = len(a.Names) - p.conns
+	p.closing.Unlock()
 	wrong := func(format string, args ...any) { a.Error += fmt.Sprintf(format+"\n", args...) }
 	for name, fd := range p.held {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)

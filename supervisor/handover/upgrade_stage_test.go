@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,11 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stageGuard is when a test gives up on an event that must come.
-const stageGuard = 60 * time.Second
-
 // ample are limits that a busy machine does not reach.
-var ample = [3]time.Duration{stageGuard / 4, stageGuard / 4, stageGuard / 4}
+var ample = [3]time.Duration{guard / 4, guard / 4, guard / 4}
 
 // upgradeStage is a folder in which players follow each other.
 type upgradeStage struct {
@@ -32,13 +28,11 @@ type upgradeStage struct {
 	first   *exec.Cmd
 }
 
-// newStage starts the first player. Those that come after it become children of
-// the test, which so learns how they end.
+// newUpgradeStage starts the first player. Those that come after it become children of
+// the test.
 func newUpgradeStage(t *testing.T, env ...string) *upgradeStage {
 	t.Helper()
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		t.Fatal(err)
-	}
+	adoptOrphans(t)
 	s := &upgradeStage{t: t, dir: t.TempDir(), journal: make(chan string, 100)}
 	path := filepath.Join(s.dir, "journal")
 	if err := unix.Mkfifo(path, 0o600); err != nil {
@@ -71,7 +65,7 @@ func newUpgradeStage(t *testing.T, env ...string) *upgradeStage {
 	t.Cleanup(func() {
 		s.first.Process.Kill()
 		s.first.Wait()
-		s.endOrphans()
+		endOrphans()
 		fifo.Close()
 		<-read
 		text, _ := os.ReadFile(filepath.Join(s.dir, "log"))
@@ -86,28 +80,24 @@ func newUpgradeStage(t *testing.T, env ...string) *upgradeStage {
 	return s
 }
 
-// orphans are the processes that players have left to the test.
+// orphans are the processes that players have left to the test, and that have not ended.
 func (s *upgradeStage) orphans() (pids []int) {
-	paths, _ := filepath.Glob("/proc/self/task/*/children")
-	for _, path := range paths {
-		text, _ := os.ReadFile(path)
-		for _, kid := range strings.Fields(string(text)) {
-			pid, _ := strconv.Atoi(kid)
-			env, _ := os.ReadFile("/proc/" + kid + "/environ") // of a zombie it is empty
-			if pid != s.first.Process.Pid && (len(env) == 0 || strings.Contains(string(env), playerDir+"="+s.dir)) {
-				pids = append(pids, pid)
-			}
+	for _, pid := range children() {
+		// One that has ended has no environment.
+		env, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if pid != s.first.Process.Pid && strings.Contains(string(env), playerDir+"="+s.dir) {
+			pids = append(pids, pid)
 		}
 	}
 	return pids
 }
 
-// endOrphans ends whoever was left behind by a player.
-func (s *upgradeStage) endOrphans() {
-	for left := s.orphans(); len(left) > 0; left = s.orphans() {
-		for _, pid := range left {
+// endOrphans ends whoever was left behind by a player, and takes those who have ended. The
+// first one must be gone.
+func endOrphans() {
+	for _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD; _, err = unix.Wait4(-1, nil, 0, nil) {
+		for _, pid := range children() {
 			unix.Kill(pid, unix.SIGKILL)
-			unix.Wait4(pid, nil, 0, nil)
 		}
 	}
 }
@@ -115,7 +105,7 @@ func (s *upgradeStage) endOrphans() {
 // await waits for an event of the journal and returns its pid.
 func (s *upgradeStage) await(event string) (pid int) {
 	s.t.Helper()
-	guard := time.After(stageGuard)
+	late := time.After(guard)
 	for {
 		select {
 		case line := <-s.journal:
@@ -123,7 +113,7 @@ func (s *upgradeStage) await(event string) (pid int) {
 				fmt.Sscan(strings.TrimPrefix(line, event+" "), &pid)
 				return pid
 			}
-		case <-guard:
+		case <-late:
 			s.t.Fatalf("no %s in the journal", event)
 		}
 	}
@@ -135,7 +125,7 @@ func (s *upgradeStage) call(o order) (a answer, err error) {
 		return a, err
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(stageGuard))
+	conn.SetDeadline(time.Now().Add(guard))
 	if err := json.NewEncoder(conn).Encode(o); err != nil {
 		return a, err
 	}
@@ -230,7 +220,7 @@ func ended(t *testing.T, pid int) unix.WaitStatus {
 		if err != nil {
 			t.Fatalf("waiting for %d: %v", pid, err)
 		}
-	case <-time.After(stageGuard):
+	case <-time.After(guard):
 		t.Fatalf("%d has not ended", pid)
 	}
 	return status

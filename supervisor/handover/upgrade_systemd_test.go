@@ -130,7 +130,7 @@ func awaitAnother(t *testing.T, unit string, killed int) {
 	t.Helper()
 	for begin := time.Now(); property(t, unit, "NRestarts") == "0" || property(t, unit, "ActiveState") != "active" || mainPID(t, unit) == killed; {
 		systemctl(t, "start", unit) // it returns when the unit is active, and is what there is to wait by
-		if time.Since(begin) > stageGuard {
+		if time.Since(begin) > guard {
 			t.Fatalf("%s was not started anew", unit)
 		}
 	}
