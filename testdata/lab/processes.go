@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Role is what a process is to the supervisor of a home.
@@ -47,8 +49,8 @@ func (p Process) String() string {
 func (s *Supervisor) Scan() (found []Process) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
-		environ, err := os.ReadFile(filepath.Join(dir, "environ"))
-		if err != nil || !bytes.Contains(environ, []byte("SUPERVISOR_HOME="+s.Home+"\x00")) {
+		environ, cmd := program(dir)
+		if !bytes.Contains(environ, []byte("SUPERVISOR_HOME="+s.Home+"\x00")) {
 			continue
 		}
 		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
@@ -56,7 +58,6 @@ func (s *Supervisor) Scan() (found []Process) {
 		if err != nil || len(state) < 2 || state[0] == "Z" || state[0] == "X" {
 			continue
 		}
-		cmd, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
 		p := Process{Args: strings.Split(strings.TrimRight(string(cmd), "\x00"), "\x00")}
 		p.PID, _ = strconv.Atoi(filepath.Base(dir))
 		p.Parent, _ = strconv.Atoi(state[1])
@@ -74,6 +75,25 @@ func (s *Supervisor) Scan() (found []Process) {
 		found = append(found, p)
 	}
 	return found
+}
+
+// program reads the environment and the command line of a process, whose folder in /proc
+// is dir. While it executes another program it has neither, as a zombie has none; that is
+// waited for.
+func program(dir string) (environ, cmdline []byte) {
+	const longest, none = 1000, 3 // looks, a millisecond apart
+	for n := range longest {
+		environ, _ = os.ReadFile(filepath.Join(dir, "environ"))
+		cmdline, _ = os.ReadFile(filepath.Join(dir, "cmdline"))
+		if len(environ) > 0 && len(cmdline) > 0 || len(cmdline) > 0 && n > none {
+			return environ, cmdline
+		}
+		if _, err := os.Readlink(filepath.Join(dir, "exe")); err != nil {
+			return nil, nil // it has ended, or is a thread of the kernel, or another user's
+		}
+		unix.Poll(nil, 1)
+	}
+	return nil, nil
 }
 
 func (s *Supervisor) role(p Process) Role {

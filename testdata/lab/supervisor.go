@@ -70,13 +70,9 @@ func (s *Supervisor) End() {
 func (s *Supervisor) Processes() (found []string) {
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
 	for _, dir := range dirs {
-		env, err := os.ReadFile(filepath.Join(dir, "environ"))
-		if err != nil || !bytes.Contains(env, []byte("SUPERVISOR_HOME="+s.Home+"\x00")) {
+		env, cmd := program(dir)
+		if !bytes.Contains(env, []byte("SUPERVISOR_HOME="+s.Home+"\x00")) {
 			continue
-		}
-		cmd, _ := os.ReadFile(filepath.Join(dir, "cmdline"))
-		if len(cmd) == 0 {
-			continue // a zombie, or on its way out
 		}
 		found = append(found, filepath.Base(dir)+" "+strings.ReplaceAll(string(cmd), "\x00", " "))
 	}
