@@ -42,6 +42,9 @@ type packet struct {
 // listenNotify opens the socket at path, mode 0600 from its first moment. What lies there
 // is a dead keeper's, since we have the lock.
 func listenNotify(path string) (*notifySocket, error) {
+	if longest := len(unix.RawSockaddrUnix{}.Path) - 1; len(path) > longest {
+		return nil, fmt.Errorf("cannot listen on %s: the path is longer than a unix socket's may be (%d bytes): choose a shorter SUPERVISOR_HOME", path, longest)
+	}
 	info, err := os.Lstat(path)
 	switch {
 	case err == nil && info.Mode().Type() != os.ModeSocket:

@@ -357,6 +357,9 @@ func TestWhatLiesInTheSocketsPlace(t *testing.T) {
 	if code := s.ended(); code != exitFailed || !strings.Contains(s.said(), "is there and is no socket") {
 		t.Errorf("exit code %d", code)
 	}
+	if _, err := listenNotify(s.path(strings.Repeat("x", 100))); err == nil || !strings.Contains(err.Error(), "choose a shorter SUPERVISOR_HOME") {
+		t.Error(err)
+	}
 	os.Remove(s.path(NotifySocket))
 	fd, err := listenNotify(s.path(NotifySocket)) // a dead keeper's
 	if err != nil {
