@@ -101,13 +101,16 @@ func (d *daemon) watchKeeper() error {
 // errNoTurn is that another process is the supervisor by now, or that the work has ended.
 var errNoTurn = errors.New("no keeper is needed any more")
 
-// newKeeper starts a keeper. During an upgrade it waits: the keeper would not hear who
-// is the supervisor then.
+// newKeeper starts a keeper, unless there is one after all. During an upgrade it waits:
+// the keeper would not hear who is the supervisor then.
 func (d *daemon) newKeeper() error {
 	if !d.awaitTurn() {
 		return errNoTurn
 	}
 	defer func() { <-d.turn }()
+	if d.kept() {
+		return nil
+	}
 	ctx, cancel := context.WithTimeoutCause(d.ctx, keeperWait, fmt.Errorf("it does not keep after %v", keeperWait))
 	defer cancel()
 	pid, err := handover.NewKeeper(ctx, string(d.home), "/proc/self/exe", d.store.Held(), arguments())
@@ -120,6 +123,22 @@ func (d *daemon) newKeeper() error {
 	d.keeper.Store(int64(pid))
 	os.Setenv(handover.KeeperVariable, strconv.Itoa(pid)) // for a successor
 	return nil
+}
+
+// kept reports whether the keeper lives.
+func (d *daemon) kept() bool {
+	ctx, cancel := context.WithCancel(d.ctx)
+	defer cancel()
+	died, err := handover.Watch(ctx, d.keeperPID())
+	if err != nil {
+		return false
+	}
+	select {
+	case <-died:
+		return false
+	default:
+		return true
+	}
 }
 
 // managed reports whether systemd runs us, or somebody who speaks as it does, and no keeper.
