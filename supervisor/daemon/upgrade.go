@@ -196,8 +196,14 @@ func (d *daemon) commit(successor int) error {
 
 // name says who the supervisor is from now on. next is its pidfd.
 func (d *daemon) name(ctx context.Context, successor, next int) error {
-	program := d.keepProgram(successor)
-	if err := d.store.Say(fmt.Sprintf("MAINPID=%d", successor), "READY=1"); err != nil {
+	program, err := d.keepProgram(successor)
+	if err == nil && hasEnded(next) { // since it said that it is ready
+		err = unix.ESRCH
+	}
+	if err == nil {
+		err = d.store.Say(fmt.Sprintf("MAINPID=%d", successor), "READY=1")
+	}
+	if err != nil {
 		unix.Close(next)
 		d.store.Push(handover.ExeName, d.exe)
 		if program >= 0 {
@@ -212,17 +218,30 @@ func (d *daemon) name(ctx context.Context, successor, next int) error {
 	return nil
 }
 
+// hasEnded reports whether the process of a pidfd has.
+func hasEnded(pidfd int) bool {
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}, 0)
+		if err != unix.EINTR {
+			return n > 0
+		}
+	}
+}
+
 // keepProgram stores the program of another process in the place of ours, and returns the
-// descriptor, -1 if there is none. One that has died by now has none, and ours comes back.
-func (d *daemon) keepProgram(pid int) int {
+// descriptor, -1 if there is none. The error is that the process has ended, or is about to.
+func (d *daemon) keepProgram(pid int) (int, error) {
 	fd, err := unix.Open(fmt.Sprintf("/proc/%d/exe", pid), unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err == unix.ENOENT || err == unix.ESRCH {
+		return -1, unix.ESRCH
+	}
 	if err == nil {
 		err = d.store.Push(handover.ExeName, fd)
 	}
 	if err != nil {
 		d.log.Printf("cannot keep the program of pid %d: %v; after a crash ours is started again", pid, err)
 	}
-	return fd
+	return fd, nil
 }
 
 // each does something for several attendants at once.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -136,6 +137,28 @@ func TestTheSuccessorIsNamedOnceAndForAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd) // of somebody who does not look
+	dead := exec.Command("sleep", "1000")
+	if err := dead.Start(); err != nil {
+		t.Fatal(err)
+	}
+	corpse, err := unix.PidfdOpen(dead.Process.Pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dead.Process.Kill()
+	dead.Wait()
+	if err := g.name(late, dead.Process.Pid, corpse); err == nil {
+		t.Error("a dead process was named")
+	}
+	for said := make([]byte, 4096); ; {
+		n, _, err := unix.Recvfrom(fd, said, unix.MSG_DONTWAIT)
+		if err != nil {
+			break
+		}
+		if text := string(said[:n]); strings.Contains(text, "MAINPID") {
+			t.Errorf("said %q", text)
+		}
+	}
 	if err := g.name(late, os.Getpid(), pidfd()); err != nil {
 		t.Error(err)
 	}
