@@ -87,6 +87,7 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 		room:    newRoom(), exits: handover.NewExits(d.take(handover.ExitsName)), lastID: left.lastID,
 	}
 	d.world = w
+	w.tell = w.facts.tell
 	w.journal = newJournal(d.records, d.boot, d.log.Printf, w.recordAgain, &w.working)
 	w.journal.head.Files, w.journal.head.Begun = left.head.Files, left.head.Begun
 	w.tracer = d.tracer
@@ -125,7 +126,7 @@ func (d *daemon) restore(left leftovers, upgraded bool) error {
 		w.clearBuilds("", nil) // of an earlier daemon
 		d.loop = supervisor.New(info, max(left.lastID, left.head.LastID), sinceBoot)
 	}
-	w.hear(d.loop)
+	w.record = func(f supervisor.Fact) { d.loop.TellKept(f) } // of an ended loop nothing is recorded any more
 	d.backend = &backend{
 		loop: d.loop, world: w, history: w.history, logs: w.logs, sampler: &usage.Sampler{},
 		upward: d.upward, meters: newMeters(d.loop, w, func() { d.trimmer.Touched() }),
@@ -161,6 +162,7 @@ func (d *daemon) serve() {
 		defer close(d.loopDone)
 		d.loop.Run(d.ctx, w)
 	}()
+	w.facts.begin(d.loop)
 	d.sayReady()
 	if d.successor != nil && d.keeperPID() != 0 {
 		if err := d.store.Say("KEEPER_REEXEC=1"); err != nil { // it becomes what we are

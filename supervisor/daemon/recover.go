@@ -171,7 +171,6 @@ func (d *daemon) restoreLoop(info state.DaemonInfo, left leftovers, upgraded boo
 		return err
 	}
 	d.loop, d.restored = loop, true
-	w.hear(loop)
 	known := map[uint64]supervisor.Recorded{}
 	for _, r := range loop.Recorded() {
 		known[r.Order.ID] = r

@@ -28,8 +28,9 @@ import (
 type world struct {
 	home    home
 	ctx     context.Context // ends builds
-	tell    func(supervisor.Fact)
-	record  func(supervisor.Fact)            // tell, and wait until what came of it is on disk
+	facts   teller
+	tell    func(supervisor.Fact)            // facts.tell
+	record  func(supervisor.Fact)            // tell, and wait until what came of it is on disk; once the loop runs
 	say     func(format string, args ...any) // the daemon's own log
 	store   *handover.Holder
 	records handover.Dir
@@ -71,12 +72,6 @@ func (w *world) app(name string) *lane {
 		w.apps[name] = l
 	}
 	return l
-}
-
-// hear makes what happens known to a loop.
-func (w *world) hear(l *supervisor.Loop) {
-	w.tell = l.Tell
-	w.record = func(f supervisor.Fact) { l.TellKept(f) } // of an ended loop nothing is recorded any more
 }
 
 // Record keeps what the loop knows. What it orders from now on is done when that is on
