@@ -158,6 +158,7 @@ func (d *daemon) serve() {
 	}
 	d.trimmer = trim.New()
 	w.touched, d.backend.touched = d.trimmer.Touched, d.trimmer.Touched
+	listen := attendLater(d.adopted)
 	go func() { // ends with ctx
 		defer close(d.loopDone)
 		d.loop.Run(d.ctx, w)
@@ -169,9 +170,7 @@ func (d *daemon) serve() {
 			d.log.Print(err)
 		}
 	}
-	for _, p := range d.adopted {
-		p.attend()
-	}
+	listen()
 	d.measure(d.backend.files.with)
 	d.server = control.Serve(d.listener, d.backend)
 	d.guardKeeper()

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"supervisor/supervisor"
 	"supervisor/supervisor/handover"
@@ -185,4 +186,24 @@ func (d *daemon) restoreLoop(info state.DaemonInfo, left leftovers, upgraded boo
 		d.adopted = append(d.adopted, p)
 	}
 	return nil
+}
+
+// attendLater makes sure that what the loop orders of these workers from now on comes after
+// their attendants have begun to hear them, which they do when listen is called. It returns
+// when all have.
+func attendLater(adopted []*attendant) (listen func()) {
+	begin := make(chan struct{})
+	var all sync.WaitGroup
+	for _, p := range adopted {
+		all.Add(1)
+		p.push(func() {
+			defer all.Done()
+			<-begin
+			p.attend()
+		})
+	}
+	return func() {
+		close(begin)
+		all.Wait()
+	}
 }

@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervisor/ready/gate"
+	"supervisor/supervisor"
 	"supervisor/supervisor/handover"
 	"supervisor/supervisor/state"
 )
@@ -150,5 +152,27 @@ func TestTheStateOfANewerSupervisorIsRefused(t *testing.T) {
 	entries, _ := os.ReadDir(dir)
 	if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.Contains(e.Name(), ".bad") }) {
 		t.Error("it was moved")
+	}
+}
+
+// The first thing that a loop orders of a worker that was taken over may be its stop, while
+// it is still asked whether it is ready.
+func TestAStopComesAfterTheTakeover(t *testing.T) {
+	leaktight(t)
+	var ends []supervisor.Ended
+	w := aWorld(t, func(f supervisor.Fact) {
+		if end, ok := f.(supervisor.Ended); ok {
+			ends = append(ends, end)
+		}
+	})
+	p := w.takenOver(7, state.Spec{
+		Ready: &state.Probe{Kind: state.ProbeTCP, Target: "127.0.0.1:1", Interval: time.Hour, Timeout: time.Hour},
+	}, gate.Config{}, "sleep", "1000")
+	listen := attendLater([]*attendant{p})
+	p.push(func() { p.stop(supervisor.StopOrder{ID: 7, Signal: int(unix.SIGTERM)}) })
+	listen()
+	w.working.Wait()
+	if len(ends) != 1 || ends[0].Signal != int(unix.SIGTERM) {
+		t.Errorf("it ended by %+v", ends)
 	}
 }
