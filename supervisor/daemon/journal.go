@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -242,12 +243,11 @@ func readHead(data []byte, boot string) (head, error) {
 	return h, nil
 }
 
-// with is what files were started with.
+// with is what files were started with, a copy: the journal has its own.
 func (h head) with() map[string]overrides {
-	if h.Files == nil {
-		return map[string]overrides{}
-	}
-	return h.Files
+	with := map[string]overrides{}
+	maps.Copy(with, h.Files)
+	return with
 }
 
 // errNewer is a state that only a newer supervisor can read.

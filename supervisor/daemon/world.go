@@ -358,9 +358,9 @@ func (w *world) listed(records []listener.Record) <-chan struct{} {
 	return w.journal.sockets(data)
 }
 
-// keepFiles keeps what files are read with.
-func (w *world) keepFiles(with map[string]overrides) {
-	<-w.journal.change(func(h *head) { h.Files = with })
+// keepFiles keeps what files are read with. Of two at once the later keeps what both know.
+func (w *world) keepFiles(now func() map[string]overrides) {
+	<-w.journal.change(func(h *head) { h.Files = now() })
 }
 
 func declared(listen []state.Listen) []listener.Declared {
