@@ -54,9 +54,10 @@ type journal struct {
 	loop    [][]byte // the loop's part, as it was given last
 	pending map[string]*version
 	busy    bool
-	failing bool        // the last write failed; the goroutine's
-	again   *time.Timer // writes what could not be written
-	still   bool        // nothing is written but what is given
+	last    map[string][][]byte // what each file was to say last
+	failing map[string]bool     // the files whose last write failed
+	again   *time.Timer         // writes them; nil: nothing is to be tried again
+	still   bool                // nothing is written but what is given
 }
 
 // tryAgain is how long a state waits that could not be written and does not change.
@@ -69,7 +70,7 @@ type version struct {
 }
 
 func newJournal(dir handover.Dir, boot string, say func(string, ...any), room func(), work *sync.WaitGroup) *journal {
-	return &journal{dir: dir, say: say, room: room, work: work, head: head{Schema: headSchema, Boot: boot}, pending: map[string]*version{}}
+	return &journal{dir: dir, say: say, room: room, work: work, head: head{Schema: headSchema, Boot: boot}, pending: map[string]*version{}, last: map[string][][]byte{}, failing: map[string]bool{}}
 }
 
 // record keeps what the loop knows.
@@ -139,7 +140,7 @@ func (j *journal) keep(name string, parts [][]byte) <-chan struct{} {
 		v = &version{kept: make(chan struct{})}
 		j.pending[name] = v
 	}
-	v.parts = parts
+	v.parts, j.last[name] = parts, parts
 	if !j.busy {
 		j.busy = true
 		j.work.Add(1)
@@ -162,7 +163,7 @@ func (j *journal) write() {
 		delete(j.pending, name)
 		j.mu.Unlock()
 		fault.Point("journal.given")
-		j.wrote(j.dir.Keep(name, v.parts))
+		j.wrote(name, j.dir.Keep(name, v.parts))
 		fault.Point("journal.kept")
 		close(v.kept)
 	}
@@ -180,31 +181,45 @@ func (j *journal) next() (string, *version) {
 }
 
 // wrote says when the state begins and ceases to be lost.
-func (j *journal) wrote(err error) {
+func (j *journal) wrote(name string, err error) {
+	j.mu.Lock()
+	before := len(j.failing)
+	if err != nil {
+		j.failing[name] = true
+	} else {
+		delete(j.failing, name)
+	}
+	after := len(j.failing)
+	j.tryLater()
+	j.mu.Unlock()
 	switch {
-	case err != nil && !j.failing:
+	case before == 0 && after > 0:
 		j.say("%v; the work goes on, but a supervisor that takes over now would not know of it", err)
-	case err == nil && j.failing:
+	case before > 0 && after == 0:
 		j.say("the state is kept again")
 	}
-	j.failing = err != nil
 	if err == nil {
 		j.room()
-		return
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if !j.still {
+}
+
+// tryLater arms the timer, once, if something could not be written. The caller holds mu.
+func (j *journal) tryLater() {
+	if len(j.failing) > 0 && j.again == nil && !j.still {
 		j.again = time.AfterFunc(tryAgain, j.retry)
 	}
 }
 
-// retry writes what could not be written.
+// retry gives what could not be written to the writer again.
 func (j *journal) retry() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.still {
-		j.keepDaemon()
+	j.again = nil
+	if j.still {
+		return
+	}
+	for name := range j.failing {
+		j.keep(name, j.last[name])
 	}
 }
 
@@ -215,7 +230,9 @@ func (j *journal) rest(still bool) {
 	j.still = still
 	if still && j.again != nil {
 		j.again.Stop()
+		j.again = nil
 	}
+	j.tryLater()
 }
 
 // now is daemon.json as it would be written at this moment.
