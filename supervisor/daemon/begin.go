@@ -30,6 +30,7 @@ func (d *daemon) begin() (err error) {
 	d.end, d.loopDone = make(chan struct{}), make(chan struct{})
 	d.replaced, d.lost = make(chan struct{}), make(chan struct{})
 	d.ctx, d.cancel = context.WithCancel(context.Background())
+	d.staying, d.stay = context.WithCancel(d.ctx)
 	d.binary = binaryOnRecord()
 	defer func() {
 		if err != nil {
@@ -165,6 +166,7 @@ func (d *daemon) serve() {
 	}()
 	w.facts.begin(d.loop)
 	d.sayReady()
+	d.guardKeeper() // before it is another program for a moment, and looks like none
 	if d.successor != nil && d.keeperPID() != 0 {
 		if err := d.store.Say("KEEPER_REEXEC=1"); err != nil { // it becomes what we are
 			d.log.Print(err)
@@ -173,6 +175,5 @@ func (d *daemon) serve() {
 	listen()
 	d.measure(d.backend.files.with)
 	d.server = control.Serve(d.listener, d.backend)
-	d.guardKeeper()
 	d.succeedInstalled()
 }

@@ -101,7 +101,10 @@ type daemon struct {
 	signals   chan os.Signal
 	end       chan struct{} // closed when a client asked for the end
 	ending    sync.Once
-	upgrading sync.Mutex          // held during an upgrade
+	upgrading sync.Mutex          // held during an upgrade, and once we end
+	staying   context.Context     // of upgrades: ends when we are to end
+	stay      context.CancelFunc  // ends it
+	heir      int                 // the pid of who has taken over
 	replaced  chan struct{}       // closed when another process has taken over
 	lost      chan struct{}       // closed when systemd can't be told who we are
 	successor *handover.Successor // that we are; nil: nobody has stepped back for us
@@ -148,12 +151,15 @@ func (d *daemon) run() int {
 		go func() { first <- d.first(*d.Request) }() // ends with the request, or with ctx
 	}
 	exit := state.ExitOK
+	var told os.Signal // to end; nil: it is not the heir's business, should there be one
 	for done := false; !done; {
 		select {
 		case sig := <-d.signals:
-			done = d.obey(sig)
+			if done = d.obey(sig); done {
+				told = sig
+			}
 		case <-d.end:
-			done = true
+			told, done = unix.SIGTERM, true
 		case code := <-first:
 			if code == state.ExitUsage {
 				exit, done = code, true
@@ -164,18 +170,43 @@ func (d *daemon) run() int {
 			d.log.Printf("everything has ended by itself: exit code %d", exit)
 			done = true
 		case <-d.replaced:
-			d.log.Print("another process has taken over")
-			ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
-			defer cancel()
-			d.server.Close(ctx) // whoever asked for it gets an answer; nothing else is touched
-			return state.ExitOK
+			return d.stepBack(nil)
 		case <-d.lost:
 			return state.ExitFailed // as if we had crashed
 		}
 	}
+	if d.replacedMeanwhile() {
+		return d.stepBack(told)
+	}
 	d.shutdown()
 	d.store.Say(fmt.Sprintf("X_END=%d", exit))
 	return exit
+}
+
+// replacedMeanwhile calls an upgrade off that is under way, and every further one. It
+// reports whether that came too late, and another process has taken over.
+func (d *daemon) replacedMeanwhile() bool {
+	d.stay()
+	d.upgrading.Lock() // for good
+	select {
+	case <-d.replaced:
+		return true
+	default:
+		return false
+	}
+}
+
+// stepBack leaves everything to another process, and what we were told too.
+func (d *daemon) stepBack(told os.Signal) int {
+	d.log.Print("another process has taken over")
+	if sig, ok := told.(unix.Signal); ok {
+		d.log.Printf("it gets the %s that came meanwhile", sig)
+		unix.Kill(d.heir, sig) // our child: if it has died already, nobody else has its pid
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
+	defer cancel()
+	d.server.Close(ctx) // whoever asked for it gets an answer; nothing else is touched
+	return state.ExitOK
 }
 
 // first carries out the request of start --no-daemon. A file that can't be used

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +16,11 @@ import (
 	"supervisor/supervisor/handover"
 )
 
-// errUpgrading is why a second upgrade is refused.
-var errUpgrading = errors.New("cannot upgrade: an upgrade is under way")
+// Why an upgrade is refused.
+var (
+	errUpgrading = errors.New("cannot upgrade: an upgrade is under way")
+	errEnding    = errors.New("the supervisor is ending")
+)
 
 // upgrade replaces this process by one of another binary, which takes over everything as
 // it is. Nil means that it has, and that this process must touch nothing any more. Any
@@ -28,9 +32,15 @@ func (d *daemon) upgrade(ctx context.Context, binary string) (err error) {
 		}
 	}()
 	if !d.upgrading.TryLock() {
+		if d.staying.Err() != nil {
+			return fmt.Errorf("cannot upgrade: %w", errEnding)
+		}
 		return errUpgrading
 	}
 	defer d.upgrading.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(d.staying, func() { cancel(errEnding) })()
 	if binary == "" {
 		binary = d.binary
 	}
@@ -39,7 +49,7 @@ func (d *daemon) upgrade(ctx context.Context, binary string) (err error) {
 	}
 	d.log.Printf("upgrade to %s", binary)
 	if err := d.loop.Calm(ctx); err != nil {
-		return fmt.Errorf("cannot upgrade: the work in hand does not end: %w", err)
+		return fmt.Errorf("cannot upgrade: the work in hand does not end: %w", cmp.Or(context.Cause(ctx), err))
 	}
 	err = handover.Upgrade{
 		Binary: binary, Args: arguments()[1:], Schema: headSchema,
@@ -128,6 +138,7 @@ func (d *daemon) resume() {
 // may not be able to read.
 func (d *daemon) commit(successor int) error {
 	d.keepProgram(successor)
+	d.heir = successor
 	err := d.store.Say(fmt.Sprintf("MAINPID=%d", successor), "READY=1")
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), answerTimeout)
