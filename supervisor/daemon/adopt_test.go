@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"fmt"
 	"os/exec"
 	"testing"
 
@@ -84,4 +85,32 @@ func (w testWorld) takenOver(id uint64, spec state.Spec, channels gate.Config, a
 		w.t.Fatal(err)
 	}
 	return p
+}
+
+// A program may end as a shim does that nobody has told to go. If it is on record that it
+// ran, its end is its own.
+func TestAProgramThatEndsAsAShimDoes(t *testing.T) {
+	for known, pid := range map[string]int{"that it ran is on record": 1, "it is not": 0} {
+		t.Run(known, func(t *testing.T) {
+			leaktight(t)
+			w := aWorld(t, func(supervisor.Fact) {})
+			r := handover.Record{ID: 7, App: "web", Hand: -1}
+			r.PID, r.StartTime = aCommand(t, "sh", "-c", fmt.Sprint("exit ", process.ShimExit))
+			if err := unix.Waitid(unix.P_PID, r.PID, nil, unix.WEXITED|unix.WNOWAIT, nil); err != nil {
+				t.Fatal(err)
+			}
+			of := supervisor.Recorded{PID: pid}
+			of.Order.ID = 7
+			adopted, begun := w.adopt(leftovers{records: map[uint64]handover.Record{7: r}}, []supervisor.Recorded{of})
+			if ran := pid != 0; begun[7] != ran || (adopted[7] != nil) != ran {
+				t.Errorf("adopted %v, begun %v", adopted, begun)
+			}
+			for _, p := range adopted {
+				if exit := <-p.child.Exited(); exit.Status.Code != process.ShimExit {
+					t.Errorf("it ended with %v", exit.Status)
+				}
+				p.child.Release()
+			}
+		})
+	}
 }

@@ -162,10 +162,10 @@ func (d *daemon) restoreLoop(info state.DaemonInfo, left leftovers, upgraded boo
 	}
 	w := d.world
 	w.findUnrecorded(left, before.Recorded())
-	adopted, begun := w.adopt(left)
+	adopted, begun := w.adopt(left, before.Recorded())
 	found := map[uint64]supervisor.Found{}
 	for id, p := range adopted {
-		found[id] = supervisor.Found{PID: p.child.PID(), App: p.order.App, Slot: p.order.Slot}
+		found[id] = supervisor.Found{PID: p.child.PID(), App: p.order.App, Slot: p.order.Slot, Ended: p.exit != nil}
 	}
 	loop, err := supervisor.Restore(info, left.head.Loop, found, supervisor.RestoreOptions{Crash: !upgraded, Begun: begun, Clock: sinceBoot})
 	if err != nil {
