@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -110,19 +109,11 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 func (d *daemon) restore(left leftovers, upgraded bool) error {
 	w := d.world
 	info := state.DaemonInfo{PID: os.Getpid(), Version: d.Version}
-	begun := false
-	if left.head.Loop != nil {
-		err := d.restoreLoop(info, left, upgraded)
-		switch {
-		case err == nil:
-			begun = true
-		case errors.As(err, new(supervisor.ErrNewer)):
+	if left.before != nil {
+		if err := d.restoreLoop(info, left, upgraded); err != nil {
 			return err
-		default:
-			d.setAside(d.records, daemonFile, err)
 		}
-	}
-	if !begun {
+	} else {
 		d.endRecorded(left)
 		w.clearBuilds("", nil) // of an earlier daemon
 		d.loop = supervisor.New(info, max(left.lastID, left.head.LastID), sinceBoot)

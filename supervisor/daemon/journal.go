@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"supervisor/supervisor"
 	"supervisor/supervisor/fault"
 	"supervisor/supervisor/handover"
 )
@@ -243,7 +244,7 @@ func (j *journal) now() []byte {
 }
 
 // readHead reads what is in daemon.json. A file of another boot, or of a daemon that
-// was closed, has nothing but the last id.
+// was closed, has nothing but the last id. supervisor.ErrNewer is one of its errors.
 func readHead(data []byte, boot string) (head, error) {
 	var h head
 	if err := json.Unmarshal(data, &h); err != nil {
@@ -251,7 +252,7 @@ func readHead(data []byte, boot string) (head, error) {
 	}
 	switch {
 	case h.Schema > headSchema:
-		return head{}, errNewer{h.Schema}
+		return head{}, supervisor.ErrNewer{Schema: h.Schema, Reads: fmt.Sprint(headSchema)}
 	case h.Schema < 1:
 		return head{}, fmt.Errorf("it is no state of a supervisor: schema %d", h.Schema)
 	case h.Boot != boot || h.Closed:
@@ -265,11 +266,4 @@ func (h head) with() map[string]overrides {
 	with := map[string]overrides{}
 	maps.Copy(with, h.Files)
 	return with
-}
-
-// errNewer is a state that only a newer supervisor can read.
-type errNewer struct{ schema int }
-
-func (e errNewer) Error() string {
-	return fmt.Sprintf("cannot read the state of a newer supervisor (schema %d; this one reads %d)", e.schema, headSchema)
 }

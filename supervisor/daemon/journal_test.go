@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"supervisor/supervisor"
 	"supervisor/supervisor/handover"
 )
 
@@ -162,7 +163,7 @@ func TestAHeadOfAnotherTime(t *testing.T) {
 			t.Errorf("%s: %+v, %v", c.name, h, err)
 		}
 	}
-	if _, err := readHead([]byte(`{"schema":99,"boot_id":"this"}`), "this"); !errors.As(err, new(errNewer)) {
+	if _, err := readHead([]byte(`{"schema":99,"boot_id":"this"}`), "this"); !errors.As(err, new(supervisor.ErrNewer)) {
 		t.Errorf("a newer one: %v", err)
 	}
 	if _, err := readHead([]byte(`[]`), "this"); err == nil {

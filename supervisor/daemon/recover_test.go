@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +103,8 @@ func TestWhatBecameOfAReload(t *testing.T) {
 // A state that can't be understood is moved aside and named, and what it was about is
 // not looked at.
 func TestAStateThatIsNoneIsMovedAside(t *testing.T) {
-	for name, text := range map[string]string{"half": `{"schema":1,`, "another's": `[1,2]`, "empty": ``} {
+	for name, text := range map[string]string{"half": `{"schema":1,`, "another's": `[1,2]`, "empty": ``,
+		"no loop": `{"schema":1,"boot_id":"` + handover.Boot() + `","loop":{"schema":1,"apps":[{}]}}`} {
 		t.Run(name, func(t *testing.T) {
 			leaktight(t)
 			home := shortDir(t)
@@ -130,28 +130,47 @@ func TestAStateThatIsNoneIsMovedAside(t *testing.T) {
 	}
 }
 
-// The state of a newer supervisor is left as it is, and refused by its number.
+// The state of a newer supervisor is left as it is, and refused by its number; so is all
+// else that it has left.
 func TestTheStateOfANewerSupervisorIsRefused(t *testing.T) {
-	leaktight(t)
-	home := shortDir(t)
-	dir := filepath.Join(home, "state")
-	text := `{"schema":99,"boot_id":"` + handover.Boot() + `"}`
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, daemonFile), []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	i, line := launch(t, home, Options{})
-	if !strings.Contains(line, "newer supervisor (schema 99") {
-		t.Errorf("it says %q", line)
-	}
-	if code := i.ended(); code != state.ExitFailed {
-		t.Errorf("exit code %d", code)
-	}
-	entries, _ := os.ReadDir(dir)
-	if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.Contains(e.Name(), ".bad") }) {
-		t.Error("it was moved")
+	boot := `{"schema":1,"boot_id":"` + handover.Boot() + `"`
+	for name, text := range map[string]string{
+		"all":  strings.Replace(boot, "1", "99", 1) + "}",
+		"loop": boot + `,"loop":{"schema":99}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			leaktight(t)
+			home := shortDir(t)
+			dir := filepath.Join(home, "state")
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			files := map[string]string{daemonFile: text, "w3.json": `{"schema":99,"id":3}`}
+			for name, text := range files {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			i, line := launch(t, home, Options{})
+			if !strings.Contains(line, "newer supervisor (schema 99; this one reads 1)") {
+				t.Errorf("it says %q", line)
+			}
+			if code := i.ended(); code != state.ExitFailed {
+				t.Errorf("exit code %d", code)
+			}
+			entries, _ := os.ReadDir(dir)
+			for _, e := range entries {
+				if data, err := os.ReadFile(filepath.Join(dir, e.Name())); err != nil || string(data) != files[e.Name()] {
+					t.Errorf("%s: %q, %v", e.Name(), data, err)
+				}
+			}
+			if len(entries) != len(files) {
+				t.Errorf("%v", entries)
+			}
+			if left, _ := filepath.Glob(filepath.Join(home, "supervisor.[sp]*")); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
 	}
 }
 
