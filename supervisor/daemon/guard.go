@@ -7,6 +7,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"supervisor/supervisor/handover"
 )
@@ -27,17 +28,21 @@ func (d *daemon) tracer() int {
 	return anyTracer
 }
 
-// guardKeeper replaces a keeper that has died: a new one is given all that the old one
-// held. It ends with the work.
+// guardKeeper replaces a keeper that has died, or is dead when we begin: a new one is given
+// all that the old one held. It ends with the work.
 func (d *daemon) guardKeeper() {
-	died := d.watchKeeper(d.keeperPID())
-	if died == nil {
+	if d.keeperPID() == 0 {
 		return
 	}
+	died, err := handover.Watch(d.ctx, d.keeperPID())
 	d.world.working.Add(1)
 	go func() { // ends with ctx
 		defer d.world.working.Done()
-		for died != nil {
+		if err != nil {
+			d.log.Printf("%v; a new one is started", err)
+			died = d.newKeeper()
+		}
+		for {
 			select {
 			case <-died:
 			case <-d.ctx.Done():
@@ -49,32 +54,40 @@ func (d *daemon) guardKeeper() {
 	}()
 }
 
-// watchKeeper returns what tells the keeper's end; nil where there is none.
-func (d *daemon) watchKeeper(pid int) <-chan struct{} {
-	if pid == 0 {
-		return nil
+// How long it takes to the next attempt to start a keeper: the first time, and at most.
+const (
+	keeperPause    = time.Second
+	keeperPauseMax = time.Minute
+)
+
+// newKeeper starts a keeper, sooner or later, and returns what tells its end. It is nil
+// when ctx has ended.
+func (d *daemon) newKeeper() <-chan struct{} {
+	for pause := keeperPause; ; pause = min(2*pause, keeperPauseMax) {
+		died, err := d.startKeeper()
+		if err == nil {
+			return died
+		}
+		d.log.Printf("%v; nobody starts this supervisor again if it dies (tried again in %v)", err, pause)
+		select {
+		case <-time.After(pause):
+		case <-d.ctx.Done():
+			return nil
+		}
 	}
-	died, err := handover.Watch(d.ctx, pid)
-	if err != nil {
-		d.log.Printf("cannot watch the keeper (pid %d): %v; nobody starts this supervisor again if it dies", pid, err)
-		return nil
-	}
-	return died
 }
 
-// newKeeper starts a keeper and returns what tells its end; nil when there can't be one.
-func (d *daemon) newKeeper() <-chan struct{} {
+func (d *daemon) startKeeper() (died <-chan struct{}, err error) {
 	pid, err := handover.NewKeeper(d.ctx, string(d.home), "/proc/self/exe", d.store.Held(), arguments())
 	if err != nil {
-		d.log.Printf("%v; nobody starts this supervisor again if it dies", err)
-		return nil
+		return nil, err
 	}
 	d.keeper.Store(int64(pid))
 	os.Setenv(handover.KeeperVariable, strconv.Itoa(pid)) // for a successor
 	if err := d.store.Resend(); err != nil {
 		d.log.Print(err)
 	}
-	return d.watchKeeper(pid)
+	return handover.Watch(d.ctx, pid)
 }
 
 // managed reports whether systemd runs us, or somebody who speaks as it does, and no keeper.
