@@ -84,7 +84,7 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 		apps: map[string]*lane{}, attendants: map[uint64]*attendant{},
 		forking: make(chan struct{}, perCPU*usableCPUs()),
 		looks:   looks{counting: make(chan struct{}, perCPU*usableCPUs())},
-		room:    newRoom(), exits: handover.NewExits(d.take(handover.ExitsName)), lastID: left.lastID,
+		room:    newRoom(), exits: handover.NewExits(d.take(handover.ExitsName)),
 	}
 	d.world = w
 	w.tell = w.facts.tell
@@ -110,6 +110,10 @@ func (d *daemon) restore(left leftovers, upgraded bool) error {
 	w := d.world
 	info := state.DaemonInfo{PID: os.Getpid(), Version: d.Version}
 	if left.before != nil {
+		if left.head.Stopping {
+			d.log.Print("the supervisor before this one died while it stopped everything: that goes on")
+			d.finish()
+		}
 		if err := d.restoreLoop(info, left, upgraded); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"os/exec"
@@ -189,6 +190,72 @@ func TestAStopComesAfterTheTakeover(t *testing.T) {
 	}, gate.Config{}, "sleep", "1000")
 	listen := attendLater([]*attendant{p})
 	p.push(func() { p.stop(supervisor.StopOrder{ID: 7, Signal: int(unix.SIGTERM)}) })
+	listen()
+	w.working.Wait()
+	if len(ends) != 1 || ends[0].Signal != int(unix.SIGTERM) {
+		t.Errorf("it ended by %+v", ends)
+	}
+}
+
+// A supervisor that died while it stopped everything is followed by one that ends too, or
+// whoever told it to would wait for ever.
+func TestAnEndThatWasCutShortGoesOn(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	i.must(state.Request{Verb: state.VerbStart, File: i.yaml(two(t)...)})
+	data, err := os.ReadFile(filepath.Join(i.home, "state", daemonFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.kill()
+	data = bytes.Replace(data, []byte(`"boot_id"`), []byte(`"stopping":true,"boot_id"`), 1)
+	if err := os.WriteFile(filepath.Join(i.home, "state", daemonFile), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i, line := launch(t, i.home, Options{})
+	if code := i.ended(); line != readyOK || code != state.ExitOK {
+		t.Errorf("it says %q, and ends with %d\n%s", line, code, i.log())
+	}
+	i.gone()
+}
+
+// The number of a spawn is never used again, be there daemons between that spawn nothing.
+func TestTheLastNumberIsKeptByWhoUsesNone(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	i.must(state.Request{Verb: state.VerbStart, File: i.yaml(two(t)...)})
+	i.kill()
+	for range 2 {
+		data, err := os.ReadFile(filepath.Join(i.home, "state", daemonFile))
+		if h, bad := readHead(data, handover.Boot()); err != nil || bad != nil || h.LastID != 5 {
+			t.Errorf("%s, %v, %v", data, err, bad)
+		}
+		i, _ = launch(t, i.home, Options{})
+		i.kill()
+	}
+}
+
+// A worker that was sent the message shutdown by an earlier daemon, and does not read it,
+// gets the signal as from any other.
+func TestAMessageOfAnEarlierDaemonIsInsistedOn(t *testing.T) {
+	leaktight(t)
+	var ends []supervisor.Ended
+	w := aWorld(t, func(f supervisor.Fact) {
+		if end, ok := f.(supervisor.Ended); ok {
+			ends = append(ends, end)
+		}
+	})
+	p := w.takenOver(7, state.Spec{KillTimeout: time.Millisecond}, gate.Config{Node: true}, "sleep", "1000")
+	p.told = true
+	listen := attendLater([]*attendant{p})
+	p.push(func() {
+		if err := p.gates.Send(t.Context(), "shutdown"); err != nil {
+			t.Error(err)
+		}
+		for range 2 { // a stop may be ordered again
+			p.stop(supervisor.StopOrder{ID: 7, Signal: int(unix.SIGTERM), Message: true})
+		}
+	})
 	listen()
 	w.working.Wait()
 	if len(ends) != 1 || ends[0].Signal != int(unix.SIGTERM) {

@@ -108,7 +108,7 @@ func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 	if err := w.idle(ctx); err != nil {
 		return nil, err
 	}
-	each(attendants, func(p *attendant) { p.child.Quiesce() })
+	each(w.all(), func(p *attendant) { p.child.Quiesce() }) // with those that were being spawned
 	w.logs.Quiesce()
 	w.journal.rest(true)
 	return w.journal.now(), nil
@@ -137,7 +137,7 @@ func (d *daemon) resume() {
 // known. A crash starts the successor's program then, not ours: what it writes down we
 // may not be able to read.
 func (d *daemon) commit(successor int) error {
-	d.keepProgram(successor)
+	program := d.keepProgram(successor)
 	d.heir = successor
 	err := d.store.Say(fmt.Sprintf("MAINPID=%d", successor), "READY=1")
 	if err == nil {
@@ -147,13 +147,14 @@ func (d *daemon) commit(successor int) error {
 	}
 	if err != nil {
 		d.store.Push(handover.ExeName, d.exe)
+		unix.Close(program)
 	}
 	return err
 }
 
-// keepProgram stores the program of another process in the place of ours. One that has
-// died by now has none, and ours comes back.
-func (d *daemon) keepProgram(pid int) {
+// keepProgram stores the program of another process in the place of ours, and returns its
+// descriptor, -1 for none. One that has died by now has none, and ours comes back.
+func (d *daemon) keepProgram(pid int) int {
 	fd, err := unix.Open(fmt.Sprintf("/proc/%d/exe", pid), unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err == nil {
 		err = d.store.Push(handover.ExeName, fd)
@@ -161,6 +162,7 @@ func (d *daemon) keepProgram(pid int) {
 	if err != nil {
 		d.log.Printf("cannot keep the program of pid %d: %v; after a crash ours is started again", pid, err)
 	}
+	return fd
 }
 
 // each does something for several attendants at once.

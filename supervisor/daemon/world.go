@@ -44,8 +44,7 @@ type world struct {
 	boot    string
 	touched func() // something happens
 
-	kept   <-chan struct{} // closed when what the loop gave last is on disk; the loop's goroutine has it
-	lastID uint64          // of a spawn; the loop's goroutine has it
+	kept <-chan struct{} // closed when what the loop gave last is on disk; the loop's goroutine has it
 
 	forking chan struct{} // as many as may be forked at once
 	looks   looks
@@ -134,7 +133,6 @@ func (w *world) Prepare(o supervisor.PrepareOrder) {
 // Spawn starts a process and whoever attends to it until it is gone.
 func (w *world) Spawn(o supervisor.SpawnOrder) {
 	w.touched()
-	w.lastID = max(w.lastID, o.ID)
 	p := &attendant{w: w, order: o, lane: lane{all: &w.working}, hand: -1, kept: map[string]int{}}
 	w.mu.Lock()
 	w.attendants[o.ID] = p
