@@ -97,8 +97,9 @@ type Gates struct {
 	parent  *os.File  // tableflip: open as long as the worker's predecessor is there
 	closers []func() error
 
-	mu   sync.Mutex // of who starts and halts the readers: a worker may end while it is handed over
-	over bool       // no reader is to run any more
+	mu     sync.Mutex // of who starts and halts the readers: a worker may end while it is handed over
+	over   bool       // drained: nothing is read any more
+	closed bool
 }
 
 // Open creates the channels and reads nothing yet. The caller forks with Child, and then calls
@@ -276,17 +277,17 @@ func (g *Gates) quiesce() {
 	}
 }
 
-// Resume undoes Quiesce. Channels that have ended stay so, and all after Drain.
+// Resume undoes Quiesce. Channels that have ended stay so; after Drain nothing is read any more,
+// and Send tells that the worker is gone.
 func (g *Gates) Resume() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.over {
-		return
+	if !g.over {
+		for _, r := range g.readers {
+			r.start()
+		}
 	}
-	for _, r := range g.readers {
-		r.start()
-	}
-	if g.out != nil {
+	if g.out != nil && !g.closed {
 		g.out.start()
 	}
 }
@@ -328,7 +329,7 @@ func (g *Gates) reading() (done []<-chan struct{}) {
 func (g *Gates) Close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.over = true
+	g.over, g.closed = true, true
 	g.quiesce()
 	if g.out != nil {
 		g.out.shut()
