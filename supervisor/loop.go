@@ -240,6 +240,9 @@ func (l *Loop) Do(ctx context.Context, cmd Command) (Outcome, error) {
 // process: what is stopped after it stays down. It goes on with all the rest.
 func (l *Loop) Close() { l.send(askMsg{func() { l.closing = true }}) }
 
+// LastID is the largest number that was given to a spawn. It is asked when Run has ended.
+func (l *Loop) LastID() uint64 { return l.lastID }
+
 // Snapshot returns what the loop knows now, a copy. It is also a barrier: all that
 // was sent before it has been handled, unless the loop is frozen.
 func (l *Loop) Snapshot(ctx context.Context) (state.Snapshot, error) {

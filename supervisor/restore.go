@@ -86,7 +86,7 @@ func readRecord(data []byte) (*record, error) {
 	case form.Schema == nil:
 		return nil, fmt.Errorf("cannot read the state of the supervisor: it has no schema")
 	case *form.Schema > Schema:
-		return nil, ErrNewer{*form.Schema}
+		return nil, ErrNewer{*form.Schema, readable()}
 	case *form.Schema < OldestSchema:
 		return nil, fmt.Errorf("cannot read the state of a supervisor that is too old (schema %d; this one reads %s)", *form.Schema, readable())
 	}
@@ -98,11 +98,15 @@ func readRecord(data []byte) (*record, error) {
 	return rec, nil
 }
 
-// ErrNewer is a state that only a newer supervisor can read.
-type ErrNewer struct{ Schema int }
+// ErrNewer is a state that only a newer supervisor can read. Reads names the schemas that
+// this one reads.
+type ErrNewer struct {
+	Schema int
+	Reads  string
+}
 
 func (e ErrNewer) Error() string {
-	return fmt.Sprintf("cannot read the state of a newer supervisor (schema %d; this one reads %s)", e.Schema, readable())
+	return fmt.Sprintf("cannot read the state of a newer supervisor (schema %d; this one reads %s)", e.Schema, e.Reads)
 }
 
 // readable names the schemas that can be read.

@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -81,8 +82,8 @@ func (c Child) Env(base int) []string {
 	return env
 }
 
-// Gates are one worker's channels. Start, Quiesce, Resume, Drain, Alone, CloseChild and Close are
-// the owner's, one at a time; Send is anybody's at any time.
+// Gates are one worker's channels. Start, Drain, Alone, CloseChild and Close are the owner's, one
+// at a time; Send, and Quiesce with Resume, are anybody's at any time.
 type Gates struct {
 	worker  uint64
 	facts   func(Fact)
@@ -95,6 +96,10 @@ type Gates struct {
 	out     *writer   // nil without Node
 	parent  *os.File  // tableflip: open as long as the worker's predecessor is there
 	closers []func() error
+
+	mu     sync.Mutex // of who starts and halts the readers: a worker may end while it is handed over
+	over   bool       // drained: nothing is read any more
+	closed bool
 }
 
 // Open creates the channels and reads nothing yet. The caller forks with Child, and then calls
@@ -250,6 +255,13 @@ func (g *Gates) Start() { g.Resume() }
 // comes until Resume. Nothing is closed; what the worker says meanwhile waits in the kernel.
 // Sends wait, too.
 func (g *Gates) Quiesce() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.quiesce()
+}
+
+// quiesce is Quiesce. The caller holds mu.
+func (g *Gates) quiesce() {
 	for _, r := range g.readers {
 		r.halt()
 	}
@@ -265,12 +277,17 @@ func (g *Gates) Quiesce() {
 	}
 }
 
-// Resume undoes Quiesce. Channels that have ended stay so.
+// Resume undoes Quiesce. Channels that have ended stay so; after Drain nothing is read any more,
+// and Send tells that the worker is gone.
 func (g *Gates) Resume() {
-	for _, r := range g.readers {
-		r.start()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.over {
+		for _, r := range g.readers {
+			r.start()
+		}
 	}
-	if g.out != nil {
+	if g.out != nil && !g.closed {
 		g.out.start()
 	}
 }
@@ -280,24 +297,40 @@ func (g *Gates) Resume() {
 // after it. Call it between Start and Close.
 func (g *Gates) Drain(ctx context.Context) error {
 	var err error
-	for _, r := range g.stream {
+	for _, done := range g.reading() {
 		select {
-		case <-r.done:
+		case <-done:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
 	}
-	g.Quiesce()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over = true
+	g.quiesce()
 	if g.said != nil {
 		g.said.sweep() // a datagram socket has no end
 	}
 	return err
 }
 
+// reading is what is closed when the readers that run now have ended.
+func (g *Gates) reading() (done []<-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, r := range g.stream {
+		done = append(done, r.done)
+	}
+	return done
+}
+
 // Close ends the readers, fails the Sends that wait, and closes every descriptor. A worker that
 // still lives sees the end of its Node channel. It may be called twice, and without Start.
 func (g *Gates) Close() {
-	g.Quiesce()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over, g.closed = true, true
+	g.quiesce()
 	if g.out != nil {
 		g.out.shut()
 	}

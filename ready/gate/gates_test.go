@@ -269,6 +269,35 @@ func TestDrainIsBounded(t *testing.T) {
 	r.want(Status{7, "last words"})
 }
 
+// A worker ends, and leaves a process that holds its channels, while it is handed over and
+// taken back: nothing of it is read any more, whoever comes last.
+func TestDrainWhileItIsQuiesced(t *testing.T) {
+	for range 200 {
+		g, _, err := Open(Config{FD: true, Node: true, Notify: true, Allow: func(int32, uint32) bool { return true }}, func(Fact) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.Start()
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		var handing sync.WaitGroup
+		handing.Go(func() {
+			for range 3 {
+				g.Quiesce()
+				g.Resume()
+			}
+		})
+		g.Drain(over)
+		handing.Wait()
+		for _, r := range g.readers {
+			if r.stop != nil {
+				t.Error("a channel is read after its worker's end")
+			}
+		}
+		g.Close()
+	}
+}
+
 func TestBudget(t *testing.T) {
 	b := budget{limit: 10}
 	t0 := time.Now()

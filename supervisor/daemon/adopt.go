@@ -17,15 +17,20 @@ import (
 )
 
 // adopt finds the processes of the spawns that are on record. What it gives begins to
-// attend when the loop is there. begun are those of which a program may have run.
-func (w *world) adopt(l leftovers) (adopted map[uint64]*attendant, begun map[uint64]bool) {
+// attend when the loop is there. begun are those of which a program may have run: for sure
+// those of which the loop knew that it did, however they have ended.
+func (w *world) adopt(l leftovers, known []supervisor.Recorded) (adopted map[uint64]*attendant, begun map[uint64]bool) {
+	ran := map[uint64]bool{}
+	for _, k := range known {
+		ran[k.Order.ID] = k.PID != 0
+	}
 	adopted, begun = map[uint64]*attendant{}, map[uint64]bool{}
 	for id, r := range l.records {
 		p, err := w.adoptOne(r)
 		switch {
 		case err != nil:
 			w.say("%s: cannot take over pid %d: %v", label(r.App, r.Slot), r.PID, err)
-		case p.unbegun():
+		case !ran[id] && p.unbegun():
 			w.store.Remove(storeName(id, keptPidFD))
 			p.child.Release()
 			w.records.Drop(id)

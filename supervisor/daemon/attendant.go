@@ -34,6 +34,7 @@ type attendant struct {
 	held      bool           // whoever holds for us has held its descriptors
 	hand      int            // its place in the memory for notifications, -1: none
 	told      bool           // it was sent the message shutdown
+	insisting bool           // and is watched for reading it
 	stale     []int          // log files as another daemon had them open
 	kept      map[string]int // its descriptors in the store, by suffix
 	closed    bool           // all that it had was let go of
@@ -180,7 +181,8 @@ func (p *attendant) stop(o supervisor.StopOrder) {
 		return
 	}
 	p.count(false)
-	if o.Message && p.told {
+	if o.Message && p.told { // by another daemon, if nobody insists on it
+		p.insist(o)
 		return
 	}
 	if o.Message {
@@ -190,8 +192,7 @@ func (p *attendant) stop(o supervisor.StopOrder) {
 		if err == nil {
 			p.told = true
 			p.record()
-			p.w.working.Add(1)
-			go p.insist(o) // ends with the worker, or at half its kill_timeout
+			p.insist(o)
 			return
 		}
 		p.w.note(p.order.App, p.order.ID, fmt.Sprintf("%s: the message shutdown can't be sent, it gets the signal: %v", label(p.order.App, p.order.Slot), err))
@@ -202,6 +203,15 @@ func (p *attendant) stop(o supervisor.StopOrder) {
 // insist sends the signal to a worker that has not read the message shutdown when half
 // of its kill_timeout is over: it may not even know of the channel.
 func (p *attendant) insist(o supervisor.StopOrder) {
+	if p.insisting {
+		return
+	}
+	p.insisting = true
+	p.w.working.Add(1)
+	go p.awaitReading(o) // ends with the worker, or at half its kill_timeout
+}
+
+func (p *attendant) awaitReading(o supervisor.StopOrder) {
 	defer p.w.working.Done()
 	t := time.NewTimer(p.order.Spec.KillTimeout / 2)
 	defer t.Stop()

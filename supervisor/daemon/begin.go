@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -85,9 +84,10 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 		apps: map[string]*lane{}, attendants: map[uint64]*attendant{},
 		forking: make(chan struct{}, perCPU*usableCPUs()),
 		looks:   looks{counting: make(chan struct{}, perCPU*usableCPUs())},
-		room:    newRoom(), exits: handover.NewExits(d.take(handover.ExitsName)), lastID: left.lastID,
+		room:    newRoom(), exits: handover.NewExits(d.take(handover.ExitsName)),
 	}
 	d.world = w
+	w.tell = w.facts.tell
 	w.journal = newJournal(d.records, d.boot, d.log.Printf, w.recordAgain, &w.working)
 	w.journal.head.Files, w.journal.head.Begun = left.head.Files, left.head.Begun
 	w.tracer = d.tracer
@@ -109,24 +109,20 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 func (d *daemon) restore(left leftovers, upgraded bool) error {
 	w := d.world
 	info := state.DaemonInfo{PID: os.Getpid(), Version: d.Version}
-	begun := false
-	if left.head.Loop != nil {
-		err := d.restoreLoop(info, left, upgraded)
-		switch {
-		case err == nil:
-			begun = true
-		case errors.As(err, new(supervisor.ErrNewer)):
-			return err
-		default:
-			d.setAside(d.records, daemonFile, err)
+	if left.before != nil {
+		if left.head.Stopping {
+			d.log.Print("the supervisor before this one died while it stopped everything: that goes on")
+			d.finish()
 		}
-	}
-	if !begun {
+		if err := d.restoreLoop(info, left, upgraded); err != nil {
+			return err
+		}
+	} else {
 		d.endRecorded(left)
 		w.clearBuilds("", nil) // of an earlier daemon
 		d.loop = supervisor.New(info, max(left.lastID, left.head.LastID), sinceBoot)
 	}
-	w.hear(d.loop)
+	w.record = func(f supervisor.Fact) { d.loop.TellKept(f) } // of an ended loop nothing is recorded any more
 	d.backend = &backend{
 		loop: d.loop, world: w, history: w.history, logs: w.logs, sampler: &usage.Sampler{},
 		upward: d.upward, meters: newMeters(d.loop, w, func() { d.trimmer.Touched() }),
@@ -158,21 +154,21 @@ func (d *daemon) serve() {
 	}
 	d.trimmer = trim.New()
 	w.touched, d.backend.touched = d.trimmer.Touched, d.trimmer.Touched
+	listen := attendLater(d.adopted)
 	go func() { // ends with ctx
 		defer close(d.loopDone)
 		d.loop.Run(d.ctx, w)
 	}()
+	w.facts.begin(d.loop)
 	d.sayReady()
+	d.guardKeeper() // before it is another program for a moment, and looks like none
 	if d.successor != nil && d.keeperPID() != 0 {
 		if err := d.store.Say("KEEPER_REEXEC=1"); err != nil { // it becomes what we are
 			d.log.Print(err)
 		}
 	}
-	for _, p := range d.adopted {
-		p.attend()
-	}
+	listen()
 	d.measure(d.backend.files.with)
 	d.server = control.Serve(d.listener, d.backend)
-	d.guardKeeper()
 	d.succeedInstalled()
 }

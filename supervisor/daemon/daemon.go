@@ -276,8 +276,7 @@ func (d *daemon) reopen() {
 
 // closeState says that everything was stopped on purpose: the last word of a daemon.
 func (d *daemon) closeState() {
-	lastID := d.world.lastID // the loop has ended
-	d.world.journal.close(lastID)
+	d.world.journal.close(d.loop.LastID())
 	d.world.working.Wait()
 	if !d.managed() {
 		os.Remove(d.home.path("state", socketsFile))
@@ -333,7 +332,7 @@ func (d *daemon) letGo() {
 			unix.Close(fd)
 		}
 	}
-	if d.world != nil {
+	if d.world != nil && d.world.hands != nil {
 		d.world.hands.Close()
 	}
 	if d.lock != nil {

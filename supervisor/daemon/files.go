@@ -27,7 +27,7 @@ type overrides struct {
 type files struct {
 	mu   sync.Mutex
 	with map[string]overrides
-	keep func(map[string]overrides) // a copy, for the next daemon
+	keep func(now func() map[string]overrides) // for the next daemon; now is a copy, of when it is called
 }
 
 // merged returns what a file is to be read with: what the request says over what
@@ -55,9 +55,14 @@ func (f *files) remember(path string, o overrides, req state.Request) {
 	}
 	f.mu.Lock()
 	f.with[path] = o
-	now := maps.Clone(f.with)
 	f.mu.Unlock()
-	f.keep(now)
+	f.keep(f.now)
+}
+
+func (f *files) now() map[string]overrides {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.with)
 }
 
 // read validates an ecosystem file. The error is for the client, exit code 2.

@@ -11,10 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"supervisor/supervisor"
 	"supervisor/supervisor/handover"
 	"supervisor/supervisor/listener"
-	"supervisor/supervisor/state"
 )
 
 // inheritance is how this daemon came to what it has.
@@ -124,10 +122,7 @@ func (d *daemon) succeed(s *handover.Successor) (final []byte, err error) {
 
 // readable says why a state can't be taken over.
 func (d *daemon) readable(data []byte) error {
-	h, err := readHead(data, d.boot)
-	if err == nil && h.Loop != nil {
-		_, err = supervisor.Restore(state.DaemonInfo{}, h.Loop, nil, supervisor.RestoreOptions{})
-	}
+	_, _, err := readState(data, d.boot)
 	return err
 }
 

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
+	"supervisor/supervisor"
 	"supervisor/supervisor/fault"
 	"supervisor/supervisor/handover"
 )
@@ -53,9 +55,10 @@ type journal struct {
 	loop    [][]byte // the loop's part, as it was given last
 	pending map[string]*version
 	busy    bool
-	failing bool        // the last write failed; the goroutine's
-	again   *time.Timer // writes what could not be written
-	still   bool        // nothing is written but what is given
+	last    map[string][][]byte // what each file was to say last
+	failing map[string]bool     // the files whose last write failed
+	again   *time.Timer         // writes them; nil: nothing is to be tried again
+	still   bool                // nothing is written but what is given
 }
 
 // tryAgain is how long a state waits that could not be written and does not change.
@@ -68,7 +71,7 @@ type version struct {
 }
 
 func newJournal(dir handover.Dir, boot string, say func(string, ...any), room func(), work *sync.WaitGroup) *journal {
-	return &journal{dir: dir, say: say, room: room, work: work, head: head{Schema: headSchema, Boot: boot}, pending: map[string]*version{}}
+	return &journal{dir: dir, say: say, room: room, work: work, head: head{Schema: headSchema, Boot: boot}, pending: map[string]*version{}, last: map[string][][]byte{}, failing: map[string]bool{}}
 }
 
 // record keeps what the loop knows.
@@ -138,7 +141,7 @@ func (j *journal) keep(name string, parts [][]byte) <-chan struct{} {
 		v = &version{kept: make(chan struct{})}
 		j.pending[name] = v
 	}
-	v.parts = parts
+	v.parts, j.last[name] = parts, parts
 	if !j.busy {
 		j.busy = true
 		j.work.Add(1)
@@ -161,7 +164,7 @@ func (j *journal) write() {
 		delete(j.pending, name)
 		j.mu.Unlock()
 		fault.Point("journal.given")
-		j.wrote(j.dir.Keep(name, v.parts))
+		j.wrote(name, j.dir.Keep(name, v.parts))
 		fault.Point("journal.kept")
 		close(v.kept)
 	}
@@ -179,31 +182,45 @@ func (j *journal) next() (string, *version) {
 }
 
 // wrote says when the state begins and ceases to be lost.
-func (j *journal) wrote(err error) {
+func (j *journal) wrote(name string, err error) {
+	j.mu.Lock()
+	before := len(j.failing)
+	if err != nil {
+		j.failing[name] = true
+	} else {
+		delete(j.failing, name)
+	}
+	after := len(j.failing)
+	j.tryLater()
+	j.mu.Unlock()
 	switch {
-	case err != nil && !j.failing:
+	case before == 0 && after > 0:
 		j.say("%v; the work goes on, but a supervisor that takes over now would not know of it", err)
-	case err == nil && j.failing:
+	case before > 0 && after == 0:
 		j.say("the state is kept again")
 	}
-	j.failing = err != nil
 	if err == nil {
 		j.room()
-		return
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if !j.still {
+}
+
+// tryLater arms the timer, once, if something could not be written. The caller holds mu.
+func (j *journal) tryLater() {
+	if len(j.failing) > 0 && j.again == nil && !j.still {
 		j.again = time.AfterFunc(tryAgain, j.retry)
 	}
 }
 
-// retry writes what could not be written.
+// retry gives what could not be written to the writer again.
 func (j *journal) retry() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.still {
-		j.keepDaemon()
+	j.again = nil
+	if j.still {
+		return
+	}
+	for name := range j.failing {
+		j.keep(name, j.last[name])
 	}
 }
 
@@ -214,7 +231,9 @@ func (j *journal) rest(still bool) {
 	j.still = still
 	if still && j.again != nil {
 		j.again.Stop()
+		j.again = nil
 	}
+	j.tryLater()
 }
 
 // now is daemon.json as it would be written at this moment.
@@ -225,7 +244,7 @@ func (j *journal) now() []byte {
 }
 
 // readHead reads what is in daemon.json. A file of another boot, or of a daemon that
-// was closed, has nothing but the last id.
+// was closed, has nothing but the last id. supervisor.ErrNewer is one of its errors.
 func readHead(data []byte, boot string) (head, error) {
 	var h head
 	if err := json.Unmarshal(data, &h); err != nil {
@@ -233,7 +252,7 @@ func readHead(data []byte, boot string) (head, error) {
 	}
 	switch {
 	case h.Schema > headSchema:
-		return head{}, errNewer{h.Schema}
+		return head{}, supervisor.ErrNewer{Schema: h.Schema, Reads: fmt.Sprint(headSchema)}
 	case h.Schema < 1:
 		return head{}, fmt.Errorf("it is no state of a supervisor: schema %d", h.Schema)
 	case h.Boot != boot || h.Closed:
@@ -242,17 +261,9 @@ func readHead(data []byte, boot string) (head, error) {
 	return h, nil
 }
 
-// with is what files were started with.
+// with is what files were started with, a copy: the journal has its own.
 func (h head) with() map[string]overrides {
-	if h.Files == nil {
-		return map[string]overrides{}
-	}
-	return h.Files
-}
-
-// errNewer is a state that only a newer supervisor can read.
-type errNewer struct{ schema int }
-
-func (e errNewer) Error() string {
-	return fmt.Sprintf("cannot read the state of a newer supervisor (schema %d; this one reads %d)", e.schema, headSchema)
+	with := map[string]overrides{}
+	maps.Copy(with, h.Files)
+	return with
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"supervisor/supervisor"
 	"supervisor/supervisor/handover"
 )
 
@@ -121,6 +122,33 @@ func TestAStateThatCouldNotBeWrittenIsTriedAgain(t *testing.T) {
 	j.rest(true)
 }
 
+// The sockets' file is tried again as well, by one timer however often it failed: a
+// successor that does not find a socket there closes it.
+func TestSocketsThatCouldNotBeWrittenAreTriedAgain(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, socketsFile, "in the way"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	j, said := aJournal(t, dir)
+	<-j.sockets([]byte("[1]"))
+	first := j.again
+	<-j.record([][]byte{[]byte("1")})
+	<-j.sockets([]byte("[2]"))
+	if first == nil || j.again != first || len(*said) != 1 {
+		t.Errorf("timer %p, then %p; said %q", first, j.again, *said)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, socketsFile)); err != nil {
+		t.Fatal(err)
+	}
+	room := make(chan struct{}, 2)
+	j.room = func() { room <- struct{}{} }
+	j.retry()
+	<-room
+	if data, err := os.ReadFile(filepath.Join(dir, socketsFile)); err != nil || string(data) != "[2]" {
+		t.Errorf("%s, %v", data, err)
+	}
+}
+
 func TestAHeadOfAnotherTime(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
@@ -135,7 +163,7 @@ func TestAHeadOfAnotherTime(t *testing.T) {
 			t.Errorf("%s: %+v, %v", c.name, h, err)
 		}
 	}
-	if _, err := readHead([]byte(`{"schema":99,"boot_id":"this"}`), "this"); !errors.As(err, new(errNewer)) {
+	if _, err := readHead([]byte(`{"schema":99,"boot_id":"this"}`), "this"); !errors.As(err, new(supervisor.ErrNewer)) {
 		t.Errorf("a newer one: %v", err)
 	}
 	if _, err := readHead([]byte(`[]`), "this"); err == nil {

@@ -83,9 +83,9 @@ func TestProbesMakeWorkersReady(t *testing.T) {
 func TestAProbeThatFailsIsQuoted(t *testing.T) {
 	leaktight(t)
 	i := begin(t, Options{})
-	app := "name: job\nargs: [worker, ready]\nautorestart: false\nlisten_timeout: 300ms\nready: "
+	app := "name: job\nargs: [worker, ready]\nautorestart: false\nlisten_timeout: 3s\nready: "
 	res := i.do(state.Request{Verb: state.VerbStart, File: i.yaml(app + "{exec: \"sh -c 'exit 9'\", interval: 10}")})
-	if res.Error == nil || !strings.Contains(res.Error.Message, "not ready: the probe exec: sh -c 'exit 9' ended with exit code 9 within 300ms") {
+	if res.Error == nil || !strings.Contains(res.Error.Message, "not ready: the probe exec: sh -c 'exit 9' ended with exit code 9 within 3s") {
 		t.Errorf("%+v", res.Error)
 	}
 	res = i.do(state.Request{Verb: state.VerbStart, File: i.yaml(app + "'tcp://127.0.0.1:$NO_SUCH_PORT'")})

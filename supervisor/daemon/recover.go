@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"supervisor/supervisor"
 	"supervisor/supervisor/handover"
@@ -19,6 +20,7 @@ import (
 // leftovers are what an earlier daemon has left on disk.
 type leftovers struct {
 	head    head
+	before  *supervisor.Loop // as head.Loop has it; nil for none
 	sockets []listener.Record
 	records map[uint64]handover.Record // of this boot, by spawn
 	lastID  uint64                     // the largest that is known to be used
@@ -29,6 +31,20 @@ type leftovers struct {
 // what only a newer supervisor understands is an error, and stays.
 func (d *daemon) readLeftovers(records handover.Dir, boot string, final []byte) (leftovers, error) {
 	var l leftovers
+	data, err := final, error(nil)
+	if data == nil {
+		data, err = records.Load(daemonFile)
+	}
+	if err == nil {
+		l.head, l.before, err = readState(data, boot)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, new(supervisor.ErrNewer)):
+		return l, err // before anything is moved: what else is there is that one's too
+	case err != nil:
+		d.setAside(records, daemonFile, err)
+	}
 	found, last, bad := records.Read(boot)
 	for _, path := range bad {
 		d.log.Printf("state: moved aside what can't be read: %s", path)
@@ -37,24 +53,10 @@ func (d *daemon) readLeftovers(records handover.Dir, boot string, final []byte) 
 	for _, r := range found {
 		l.records[r.ID] = r
 	}
-	data, err := final, error(nil)
-	if data == nil {
-		data, err = records.Load(daemonFile)
-	}
-	if err == nil {
-		l.head, err = readHead(data, boot)
-	}
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-	case errors.As(err, new(errNewer)):
-		return l, err
-	case err != nil:
-		d.setAside(records, daemonFile, err)
-	}
 	if l.head.Stopping && d.managed() {
 		// It died while it stopped everything. That is done first, and what the file says
 		// comes after it: systemd has no other way to start us.
-		l.head.Loop, l.head.Files = nil, nil
+		l.head.Loop, l.head.Files, l.before = nil, nil, nil
 	}
 	if l.head.Loop == nil && !d.managed() {
 		return l, nil
@@ -67,6 +69,19 @@ func (d *daemon) readLeftovers(records handover.Dir, boot string, final []byte) 
 		d.setAside(records, socketsFile, err)
 	}
 	return l, nil
+}
+
+// readState reads daemon.json, and the loop in it. Where that can't be understood the rest
+// of it still is.
+func readState(data []byte, boot string) (h head, before *supervisor.Loop, err error) {
+	h, err = readHead(data, boot)
+	if err != nil || h.Loop == nil {
+		return h, nil, err
+	}
+	if before, err = supervisor.Restore(state.DaemonInfo{}, h.Loop, nil, supervisor.RestoreOptions{}); err != nil {
+		h.Loop = nil
+	}
+	return h, before, err
 }
 
 func (d *daemon) setAside(records handover.Dir, name string, why error) {
@@ -152,26 +167,20 @@ func (w *world) adoptSockets(l leftovers) {
 	}
 }
 
-// restoreLoop makes the loop what it was, with the processes that are still there. An error
-// says that what is kept of it can't be understood.
+// restoreLoop makes the loop what it was, with the processes that are still there.
 func (d *daemon) restoreLoop(info state.DaemonInfo, left leftovers, upgraded bool) error {
-	before, err := supervisor.Restore(info, left.head.Loop, nil, supervisor.RestoreOptions{})
-	if err != nil {
-		return err // before any process is touched
-	}
 	w := d.world
-	w.findUnrecorded(left, before.Recorded())
-	adopted, begun := w.adopt(left)
+	w.findUnrecorded(left, left.before.Recorded())
+	adopted, begun := w.adopt(left, left.before.Recorded())
 	found := map[uint64]supervisor.Found{}
 	for id, p := range adopted {
-		found[id] = supervisor.Found{PID: p.child.PID(), App: p.order.App, Slot: p.order.Slot}
+		found[id] = supervisor.Found{PID: p.child.PID(), App: p.order.App, Slot: p.order.Slot, Ended: p.exit != nil}
 	}
 	loop, err := supervisor.Restore(info, left.head.Loop, found, supervisor.RestoreOptions{Crash: !upgraded, Begun: begun, Clock: sinceBoot})
 	if err != nil {
 		return err
 	}
 	d.loop, d.restored = loop, true
-	w.hear(loop)
 	known := map[uint64]supervisor.Recorded{}
 	for _, r := range loop.Recorded() {
 		known[r.Order.ID] = r
@@ -186,4 +195,24 @@ func (d *daemon) restoreLoop(info state.DaemonInfo, left leftovers, upgraded boo
 		d.adopted = append(d.adopted, p)
 	}
 	return nil
+}
+
+// attendLater makes sure that what the loop orders of these workers from now on comes after
+// their attendants have begun to hear them, which they do when listen is called. It returns
+// when all have.
+func attendLater(adopted []*attendant) (listen func()) {
+	begin := make(chan struct{})
+	var all sync.WaitGroup
+	for _, p := range adopted {
+		all.Add(1)
+		p.push(func() {
+			defer all.Done()
+			<-begin
+			p.attend()
+		})
+	}
+	return func() {
+		close(begin)
+		all.Wait()
+	}
 }

@@ -1,17 +1,19 @@
 package daemon
 
 import (
+	"bytes"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"supervisor/ready/gate"
+	"supervisor/supervisor"
 	"supervisor/supervisor/handover"
 	"supervisor/supervisor/state"
 )
@@ -102,7 +104,8 @@ func TestWhatBecameOfAReload(t *testing.T) {
 // A state that can't be understood is moved aside and named, and what it was about is
 // not looked at.
 func TestAStateThatIsNoneIsMovedAside(t *testing.T) {
-	for name, text := range map[string]string{"half": `{"schema":1,`, "another's": `[1,2]`, "empty": ``} {
+	for name, text := range map[string]string{"half": `{"schema":1,`, "another's": `[1,2]`, "empty": ``,
+		"no loop": `{"schema":1,"boot_id":"` + handover.Boot() + `","loop":{"schema":1,"apps":[{}]}}`} {
 		t.Run(name, func(t *testing.T) {
 			leaktight(t)
 			home := shortDir(t)
@@ -128,27 +131,134 @@ func TestAStateThatIsNoneIsMovedAside(t *testing.T) {
 	}
 }
 
-// The state of a newer supervisor is left as it is, and refused by its number.
+// The state of a newer supervisor is left as it is, and refused by its number; so is all
+// else that it has left.
 func TestTheStateOfANewerSupervisorIsRefused(t *testing.T) {
+	boot := `{"schema":1,"boot_id":"` + handover.Boot() + `"`
+	for name, text := range map[string]string{
+		"all":  strings.Replace(boot, "1", "99", 1) + "}",
+		"loop": boot + `,"loop":{"schema":99}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			leaktight(t)
+			home := shortDir(t)
+			dir := filepath.Join(home, "state")
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			files := map[string]string{daemonFile: text, "w3.json": `{"schema":99,"id":3}`}
+			for name, text := range files {
+				if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			i, line := launch(t, home, Options{})
+			if !strings.Contains(line, "newer supervisor (schema 99; this one reads 1)") {
+				t.Errorf("it says %q", line)
+			}
+			if code := i.ended(); code != state.ExitFailed {
+				t.Errorf("exit code %d", code)
+			}
+			entries, _ := os.ReadDir(dir)
+			for _, e := range entries {
+				if data, err := os.ReadFile(filepath.Join(dir, e.Name())); err != nil || string(data) != files[e.Name()] {
+					t.Errorf("%s: %q, %v", e.Name(), data, err)
+				}
+			}
+			if len(entries) != len(files) {
+				t.Errorf("%v", entries)
+			}
+			if left, _ := filepath.Glob(filepath.Join(home, "supervisor.[sp]*")); len(left) > 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+// The first thing that a loop orders of a worker that was taken over may be its stop, while
+// it is still asked whether it is ready.
+func TestAStopComesAfterTheTakeover(t *testing.T) {
 	leaktight(t)
-	home := shortDir(t)
-	dir := filepath.Join(home, "state")
-	text := `{"schema":99,"boot_id":"` + handover.Boot() + `"}`
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	var ends []supervisor.Ended
+	w := aWorld(t, func(f supervisor.Fact) {
+		if end, ok := f.(supervisor.Ended); ok {
+			ends = append(ends, end)
+		}
+	})
+	p := w.takenOver(7, state.Spec{
+		Ready: &state.Probe{Kind: state.ProbeTCP, Target: "127.0.0.1:1", Interval: time.Hour, Timeout: time.Hour},
+	}, gate.Config{}, "sleep", "1000")
+	listen := attendLater([]*attendant{p})
+	p.push(func() { p.stop(supervisor.StopOrder{ID: 7, Signal: int(unix.SIGTERM)}) })
+	listen()
+	w.working.Wait()
+	if len(ends) != 1 || ends[0].Signal != int(unix.SIGTERM) {
+		t.Errorf("it ended by %+v", ends)
+	}
+}
+
+// A supervisor that died while it stopped everything is followed by one that ends too, or
+// whoever told it to would wait for ever.
+func TestAnEndThatWasCutShortGoesOn(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	i.must(state.Request{Verb: state.VerbStart, File: i.yaml(two(t)...)})
+	data, err := os.ReadFile(filepath.Join(i.home, "state", daemonFile))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, daemonFile), []byte(text), 0o600); err != nil {
+	i.kill()
+	data = bytes.Replace(data, []byte(`"boot_id"`), []byte(`"stopping":true,"boot_id"`), 1)
+	if err := os.WriteFile(filepath.Join(i.home, "state", daemonFile), data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	i, line := launch(t, home, Options{})
-	if !strings.Contains(line, "newer supervisor (schema 99") {
-		t.Errorf("it says %q", line)
+	i, line := launch(t, i.home, Options{})
+	if code := i.ended(); line != readyOK || code != state.ExitOK {
+		t.Errorf("it says %q, and ends with %d\n%s", line, code, i.log())
 	}
-	if code := i.ended(); code != state.ExitFailed {
-		t.Errorf("exit code %d", code)
+	i.gone()
+}
+
+// The number of a spawn is never used again, be there daemons between that spawn nothing.
+func TestTheLastNumberIsKeptByWhoUsesNone(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	i.must(state.Request{Verb: state.VerbStart, File: i.yaml(two(t)...)})
+	i.kill()
+	for range 2 {
+		data, err := os.ReadFile(filepath.Join(i.home, "state", daemonFile))
+		if h, bad := readHead(data, handover.Boot()); err != nil || bad != nil || h.LastID != 5 {
+			t.Errorf("%s, %v, %v", data, err, bad)
+		}
+		i, _ = launch(t, i.home, Options{})
+		i.kill()
 	}
-	entries, _ := os.ReadDir(dir)
-	if slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.Contains(e.Name(), ".bad") }) {
-		t.Error("it was moved")
+}
+
+// A worker that was sent the message shutdown by an earlier daemon, and does not read it,
+// gets the signal as from any other.
+func TestAMessageOfAnEarlierDaemonIsInsistedOn(t *testing.T) {
+	leaktight(t)
+	var ends []supervisor.Ended
+	w := aWorld(t, func(f supervisor.Fact) {
+		if end, ok := f.(supervisor.Ended); ok {
+			ends = append(ends, end)
+		}
+	})
+	p := w.takenOver(7, state.Spec{KillTimeout: time.Millisecond}, gate.Config{Node: true}, "sleep", "1000")
+	p.told = true
+	listen := attendLater([]*attendant{p})
+	p.push(func() {
+		if err := p.gates.Send(t.Context(), "shutdown"); err != nil {
+			t.Error(err)
+		}
+		for range 2 { // a stop may be ordered again
+			p.stop(supervisor.StopOrder{ID: 7, Signal: int(unix.SIGTERM), Message: true})
+		}
+	})
+	listen()
+	w.working.Wait()
+	if len(ends) != 1 || ends[0].Signal != int(unix.SIGTERM) {
+		t.Errorf("it ended by %+v", ends)
 	}
 }

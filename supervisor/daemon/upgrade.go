@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 // Why an upgrade is refused.
 var (
 	errUpgrading = errors.New("cannot upgrade: an upgrade is under way, or a new keeper is being started; try again")
-	errEnding    = errors.New("cannot upgrade: everything is being stopped")
+	errEnding    = errors.New("everything is being stopped")
 )
 
 // upgrade replaces this process by one of another binary, which takes over everything as
@@ -39,11 +40,11 @@ func (d *daemon) upgrade(ctx context.Context, binary string) (err error) {
 		}
 	}()
 	if d.handing.Err() != nil {
-		return errEnding
+		return fmt.Errorf("cannot upgrade: %w", errEnding)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(d.handing, cancel)()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(d.handing, func() { cancel(errEnding) })()
 	if binary == "" {
 		binary = d.binary
 	}
@@ -52,7 +53,7 @@ func (d *daemon) upgrade(ctx context.Context, binary string) (err error) {
 	}
 	d.log.Printf("upgrade to %s", binary)
 	if err := d.loop.Calm(ctx); err != nil {
-		return fmt.Errorf("cannot upgrade: the work in hand does not end: %w", err)
+		return fmt.Errorf("cannot upgrade: the work in hand does not end: %w", cmp.Or(context.Cause(ctx), err))
 	}
 	err = handover.Upgrade{
 		Binary: binary, Args: arguments()[1:], Schema: headSchema,
@@ -153,7 +154,7 @@ func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 	if err := w.idle(ctx); err != nil {
 		return nil, err
 	}
-	each(attendants, func(p *attendant) { p.child.Quiesce() })
+	each(w.all(), func(p *attendant) { p.child.Quiesce() }) // with those that were being spawned
 	w.logs.Quiesce()
 	w.journal.rest(true)
 	return w.journal.now(), nil

@@ -124,7 +124,7 @@ func TestALaneKeepsTheOrderAndEnds(t *testing.T) {
 }
 
 func TestOverridesStayUntilOthersAreGiven(t *testing.T) {
-	f := &files{with: map[string]overrides{}, keep: func(map[string]overrides) {}}
+	f := &files{with: map[string]overrides{}, keep: func(func() map[string]overrides) {}}
 	prod, four := "prod", "4"
 	first := f.merged("/e", state.Request{EnvName: &prod, Instances: &four})
 	if o := f.merged("/e", state.Request{}); o.EnvName != nil {

@@ -28,8 +28,9 @@ import (
 type world struct {
 	home    home
 	ctx     context.Context // ends builds
-	tell    func(supervisor.Fact)
-	record  func(supervisor.Fact)            // tell, and wait until what came of it is on disk
+	facts   teller
+	tell    func(supervisor.Fact)            // facts.tell
+	record  func(supervisor.Fact)            // tell, and wait until what came of it is on disk; once the loop runs
 	say     func(format string, args ...any) // the daemon's own log
 	store   *handover.Holder
 	records handover.Dir
@@ -43,8 +44,7 @@ type world struct {
 	boot    string
 	touched func() // something happens
 
-	kept   <-chan struct{} // closed when what the loop gave last is on disk; the loop's goroutine has it
-	lastID uint64          // of a spawn; the loop's goroutine has it
+	kept <-chan struct{} // closed when what the loop gave last is on disk; the loop's goroutine has it
 
 	forking chan struct{} // as many as may be forked at once
 	looks   looks
@@ -71,12 +71,6 @@ func (w *world) app(name string) *lane {
 		w.apps[name] = l
 	}
 	return l
-}
-
-// hear makes what happens known to a loop.
-func (w *world) hear(l *supervisor.Loop) {
-	w.tell = l.Tell
-	w.record = func(f supervisor.Fact) { l.TellKept(f) } // of an ended loop nothing is recorded any more
 }
 
 // Record keeps what the loop knows. What it orders from now on is done when that is on
@@ -139,7 +133,6 @@ func (w *world) Prepare(o supervisor.PrepareOrder) {
 // Spawn starts a process and whoever attends to it until it is gone.
 func (w *world) Spawn(o supervisor.SpawnOrder) {
 	w.touched()
-	w.lastID = max(w.lastID, o.ID)
 	p := &attendant{w: w, order: o, lane: lane{all: &w.working}, hand: -1, kept: map[string]int{}}
 	w.mu.Lock()
 	w.attendants[o.ID] = p
@@ -363,9 +356,9 @@ func (w *world) listed(records []listener.Record) <-chan struct{} {
 	return w.journal.sockets(data)
 }
 
-// keepFiles keeps what files are read with.
-func (w *world) keepFiles(with map[string]overrides) {
-	<-w.journal.change(func(h *head) { h.Files = with })
+// keepFiles keeps what files are read with. Of two at once the later keeps what both know.
+func (w *world) keepFiles(now func() map[string]overrides) {
+	<-w.journal.change(func(h *head) { h.Files = now() })
 }
 
 func declared(listen []state.Listen) []listener.Declared {

@@ -1,8 +1,12 @@
 package crash
 
 import (
+	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -74,4 +78,29 @@ func TestKeeperAndDaemonDieTogether(t *testing.T) {
 	if found, _ := filepath.Glob(filepath.Join(s.Home, "state", "*.tmp")); len(found) > 0 {
 		t.Errorf("left: %v", found)
 	}
+}
+
+// A keeper that died while the daemon came up is replaced like any other.
+func TestAKeeperThatIsDeadAlready(t *testing.T) {
+	s := newSite(t, web(t))
+	dead := exec.Command("true")
+	if err := errors.Join(dead.Run(), os.MkdirAll(s.Home, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	watch := lab.NewWatch(t, s.Home)
+	cmd := s.Command("daemon")
+	cmd.Env = append(slices.Clone(cmd.Env), fmt.Sprint("SUPERVISOR_KEEPER=", dead.Process.Pid), "NOTIFY_SOCKET="+filepath.Join(s.Home, "notify.sock"))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer s.Must("kill")
+	there := func() bool { _, err := os.Stat(filepath.Join(s.Home, "notify.sock")); return err == nil }
+	if !watch.Until(there) {
+		t.Fatal("no keeper comes")
+	}
+	s.Must("start")
+	before := s.steady()
+	s.dies()
+	s.same("the daemon's death", before, s.steady())
 }

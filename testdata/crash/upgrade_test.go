@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -123,4 +126,28 @@ func TestUpgradeDuringReload(t *testing.T) {
 		}
 		s.replaced("an upgrade during a reload", "web", before, s.steady())
 	}, s.loads(late)...)
+}
+
+// A SIGTERM that comes in the middle of an upgrade ends everything, whoever of the two
+// daemons it is for then.
+func TestAStopInTheMiddleOfAnUpgrade(t *testing.T) {
+	s := newSite(t, web(t))
+	for round := range 12 {
+		s.Must("start")
+		s.steady()
+		keeper, daemon := s.keeper(), s.daemon()
+		before, _ := os.ReadFile(s.Log())
+		daemon.Signal(unix.SIGUSR2)
+		<-time.After(time.Duration(round) * 3 * time.Millisecond) // this very time is what is tried
+		daemon.Signal(unix.SIGTERM)
+		daemon.Wait()
+		text, _ := os.ReadFile(s.Log())
+		if !strings.Contains(string(text[len(before):]), unix.SIGTERM.String()) { // it was gone already
+			s.Must("kill")
+		}
+		keeper.Wait()
+		for _, p := range s.Scan() {
+			t.Errorf("round %d: left: %+v", round, p)
+		}
+	}
 }
