@@ -195,6 +195,40 @@ func TestTakingIsRefused(t *testing.T) {
 	}
 }
 
+// Our copy of a socket that can't be taken is kept for as long as a program may need
+// between bind and listen, whatever else is looked at meanwhile.
+func TestOwnCandidateIsKept(t *testing.T) {
+	const kept = time.Second // settleTime
+	r := newRig(t)
+	r.RefuseTaking(unix.EPERM)
+	late := func() (w *worker, began time.Time) {
+		began = time.Now()
+		w = r.start(spec{app: "web", role: "late-listen", env: []string{"PORT=" + strconv.Itoa(freePort(t))}})
+		w.says("bound")
+		return w, began
+	}
+	for range 10 {
+		one, began := late() // which is forgotten when kept has passed
+		time.Sleep(kept / 2)
+		two, young := late()
+		time.Sleep(time.Until(began.Add(kept * 11 / 10)))
+		two.cmd.Process.Signal(syscall.SIGUSR1)
+		two.says("listening")
+		held := r.Sockets("web")
+		inTime := time.Since(young) < kept
+		one.stop(syscall.SIGKILL)
+		two.stop(syscall.SIGKILL)
+		r.Release("web")
+		if inTime {
+			if len(held) != 1 {
+				t.Errorf("held: %+v", held)
+			}
+			return
+		}
+	}
+	t.Skip("the machine is too busy to see it")
+}
+
 // python asks for a backlog of 5, on a socket that all share.
 func TestBacklogIsNotReset(t *testing.T) {
 	r := newRig(t)

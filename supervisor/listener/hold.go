@@ -216,12 +216,16 @@ func (t *Table) startSettling() {
 	if t.quiet || t.adopting || t.settling || t.keeping {
 		return
 	}
+	young, at := t.abandon(), time.Now()
 	for _, c := range t.candidates {
-		if c.own >= 0 {
+		switch {
+		case c.own < 0:
+		case at.Sub(c.since) >= settleTime:
 			t.forget(c)
+		default:
+			young = true // or its worker's listen would not find it
 		}
 	}
-	young, at := t.abandon(), time.Now()
 	due := t.suspects(func(h *share) bool {
 		age := at.Sub(h.since)
 		young = young || !h.settled && age < settleTime
