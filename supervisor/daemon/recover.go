@@ -129,9 +129,11 @@ func (w *world) findUnrecorded(l leftovers, known []supervisor.Recorded) {
 // mark is what no other process has in its environment than a worker and what it starts.
 func mark(id uint64) string { return fmt.Sprintf("SUPERVISOR_WORKER=%d", id) }
 
-// adoptSockets gives the table the sockets that it had.
+// adoptSockets gives the table the sockets that it had. Where a worker lives it has to
+// know that it succeeds another, though nothing may be on record: that one may have died
+// in the first call of all.
 func (w *world) adoptSockets(l leftovers) {
-	if len(l.sockets) == 0 {
+	if len(l.sockets) == 0 && l.head.Loop == nil {
 		return
 	}
 	lost, err := w.table.Adopt(l.sockets, func(name string) (int, bool) {
