@@ -136,11 +136,19 @@ func (w *world) adoptSockets(l leftovers) {
 	if len(l.sockets) == 0 && l.head.Loop == nil {
 		return
 	}
+	recorded := map[string]listener.Record{}
+	for _, r := range l.sockets {
+		recorded[r.Name()] = r
+	}
 	lost, err := w.table.Adopt(l.sockets, func(name string) (int, bool) {
 		if fd, ok := w.store.Take(name); ok {
 			return fd, true
 		}
-		return w.regainSocket(l, name)
+		r, ok := recorded[name] // names behind the last on record are asked for, too
+		if !ok {
+			return -1, false
+		}
+		return w.regainSocket(l, r)
 	})
 	if err != nil {
 		w.say("state: %v", err)

@@ -204,6 +204,12 @@ func TestRecover(t *testing.T) {
 			t.Errorf("inode %d, not %d: %v", st.Ino, record.Inode, err)
 		}
 		unix.Close(fd)
+		// A child of the worker's is known by its listen.
+		record.Owners = append(slices.Clone(record.Owners), listener.Owner{Worker: 9, PID: 1 << 22, Listens: []int{cmd}})
+		if fd, err = listener.Recover(record, []int{1 << 22}); err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(fd)
 	}
 }
 
