@@ -39,3 +39,8 @@ func (t *Table) Blind(errno unix.Errno, what ...string) (on *atomic.Bool) {
 
 // HandMemory is what lies in a slot.
 func (h *Hands) HandMemory(n int) *[handSize]byte { return h.hand(n).mem }
+
+// AdornFile gives a file that is known by its number a mode.
+func AdornFile(path string, dev, ino uint64, mode uint32) error {
+	return adornFile(path, dev, ino, mode, -1, -1)
+}

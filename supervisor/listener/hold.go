@@ -93,8 +93,8 @@ func (t *Table) close(s *socket, alone bool) {
 		}
 		t.disarm(h, alone)
 	}
-	if s.path != "" && !s.given && sameFile(s.path, s.dev, s.ino) {
-		_ = unix.Unlink(s.path) // a path that can't be unlinked stays a stale file
+	if s.path != "" && !s.given {
+		s.removeFile()
 	}
 	for _, h := range s.shares {
 		t.letGo(h)
