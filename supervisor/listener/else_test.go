@@ -229,6 +229,34 @@ func TestOwnCandidateIsKept(t *testing.T) {
 	t.Skip("the machine is too busy to see it")
 }
 
+// holder is a process that has what is stored, and is not our parent.
+type holder struct{ pid int }
+
+func (h *holder) Push(_ string, fd int) (err error) {
+	h.pid, err = syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2, uintptr(fd)}})
+	return err
+}
+
+func (h *holder) Remove(string) error {
+	if h.pid > 0 {
+		syscall.Kill(h.pid, syscall.SIGKILL)
+		syscall.Wait4(h.pid, nil, 0, nil)
+		h.pid = 0
+	}
+	return nil
+}
+
+// What a program has closed is nobody's, though the holder of what is stored has it.
+func TestTheHolderIsNoWorker(t *testing.T) {
+	h := &holder{}
+	t.Cleanup(func() { h.Remove("") })
+	r := newRigWith(t, listener.Config{Store: h, Holder: func() int { return h.pid }})
+	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	w := r.start(spec{app: "web", role: "let-go", env: []string{"ADDR=" + addr}})
+	want(r, func(f listener.Closed) bool { return f.Addr == "tcp://"+addr })
+	w.stop(syscall.SIGKILL)
+}
+
 // python asks for a backlog of 5, on a socket that all share.
 func TestBacklogIsNotReset(t *testing.T) {
 	r := newRig(t)

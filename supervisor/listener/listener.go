@@ -96,6 +96,9 @@ type Store interface {
 type Config struct {
 	// Store may be nil: nothing is stored then.
 	Store Store
+	// Holder is the process that has copies of what is stored, if that is not our parent
+	// (a keeper that took another's place); nil, or 0: it is our parent.
+	Holder func() (pid int)
 	// Facts gets every fact, in order, from the goroutine that owns the
 	// table and before the worker gets its answer. It must not block, and
 	// must not call the Table.

@@ -14,8 +14,8 @@ import (
 
 // look marks those of the suspects that a process other than ours has open, or
 // may have: one of a worker that has the socket and can't be looked into. The
-// process first is looked at first, since it mostly has them all. Our parent is
-// passed over: the keeper or systemd, which store what we hold.
+// process first is looked at first, since it mostly has them all. Who stores what we
+// hold is passed over: the keeper, or systemd, which is our parent as it mostly is.
 func (t *Table) look(all suspects, first int) {
 	missing := len(all)
 	for _, s := range all {
@@ -30,9 +30,9 @@ func (t *Table) look(all suspects, first int) {
 	if missing == 0 {
 		return
 	}
-	self, parent := strconv.Itoa(os.Getpid()), strconv.Itoa(os.Getppid())
+	ours := [...]string{strconv.Itoa(os.Getpid()), strconv.Itoa(os.Getppid()), strconv.Itoa(t.holder())}
 	for _, pid := range processes() {
-		if pid == self || pid == parent {
+		if slices.Contains(ours[:], pid) {
 			continue
 		}
 		if missing -= t.lookAt(all, pid); missing == 0 {

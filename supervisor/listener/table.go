@@ -26,6 +26,7 @@ var errClosed = errors.New("the table of sockets is closed")
 // goroutine but the one that Facts is called from.
 type Table struct {
 	store     Store
+	holder    func() int
 	facts     func(Fact)
 	somaxconn int
 	hands     *Hands
@@ -66,6 +67,7 @@ type Table struct {
 func New(cfg Config) *Table {
 	t := &Table{
 		store:      cfg.Store,
+		holder:     cfg.Holder,
 		facts:      cfg.Facts,
 		hands:      cfg.Hands,
 		journal:    journal{record: cfg.Record},
@@ -88,6 +90,9 @@ func New(cfg Config) *Table {
 	t.calm.Stop()
 	if t.facts == nil {
 		t.facts = func(Fact) {}
+	}
+	if t.holder == nil {
+		t.holder = func() int { return 0 }
 	}
 	go t.run() // ends with Close
 	return t
