@@ -230,11 +230,28 @@ func TestOwnCandidateIsKept(t *testing.T) {
 }
 
 // holder is a process that has what is stored, and is not our parent.
-type holder struct{ pid int }
+type holder struct {
+	forked bool // it has all that we have, as if it had not executed its program yet
+	pid    int
+}
 
 func (h *holder) Push(_ string, fd int) (err error) {
-	h.pid, err = syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2, uintptr(fd)}})
+	files := []uintptr{0, 1, 2, uintptr(fd)}
+	if h.forked {
+		for i := range fd {
+			if _, err := inodeOf(i); i > 2 && err == nil {
+				files = append(files, uintptr(i))
+			}
+		}
+	}
+	h.pid, err = syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, &syscall.ProcAttr{Files: files})
 	return err
+}
+
+func inodeOf(fd int) (uint64, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(fd, &st)
+	return st.Ino, err
 }
 
 func (h *holder) Remove(string) error {
@@ -246,15 +263,24 @@ func (h *holder) Remove(string) error {
 	return nil
 }
 
-// What a program has closed is nobody's, though the holder of what is stored has it.
-func TestTheHolderIsNoWorker(t *testing.T) {
-	h := &holder{}
-	t.Cleanup(func() { h.Remove("") })
-	r := newRigWith(t, listener.Config{Store: h, Holder: func() int { return h.pid }})
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	w := r.start(spec{app: "web", role: "let-go", env: []string{"ADDR=" + addr}})
-	want(r, func(f listener.Closed) bool { return f.Addr == "tcp://"+addr })
-	w.stop(syscall.SIGKILL)
+// What a program has closed is nobody's, though the holder of what is stored has it, and
+// what we are about to start.
+func TestOursAreNoWorkers(t *testing.T) {
+	for _, forked := range []bool{false, true} {
+		t.Run(fmt.Sprintf("forked=%v", forked), func(t *testing.T) {
+			h := &holder{forked: forked}
+			t.Cleanup(func() { h.Remove("") })
+			cfg := listener.Config{Store: h}
+			if !forked {
+				cfg.Holder = func() int { return h.pid }
+			}
+			r := newRigWith(t, cfg)
+			addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+			w := r.start(spec{app: "web", role: "let-go", env: []string{"ADDR=" + addr}})
+			want(r, func(f listener.Closed) bool { return f.Addr == "tcp://"+addr })
+			w.stop(syscall.SIGKILL)
+		})
+	}
 }
 
 // python asks for a backlog of 5, on a socket that all share.

@@ -85,6 +85,7 @@ func (t *Table) Close() {
 		for _, s := range t.strays {
 			unix.Close(s.fd)
 		}
+		t.beacon.close()
 		close(t.closed)
 	})
 	<-t.done

@@ -30,6 +30,7 @@ type Table struct {
 	facts     func(Fact)
 	somaxconn int
 	hands     *Hands
+	beacon    beacon
 	takeFD    func(pidfd, fd int) (int, error) // pidfd_getfd, replaced by tests
 	refused   func(path string) error          // tests: what of /proc can't be seen, and why
 
@@ -70,6 +71,7 @@ func New(cfg Config) *Table {
 		holder:     cfg.Holder,
 		facts:      cfg.Facts,
 		hands:      cfg.Hands,
+		beacon:     light(),
 		journal:    journal{record: cfg.Record},
 		somaxconn:  readSomaxconn(),
 		takeFD:     func(pidfd, fd int) (int, error) { return unix.PidfdGetfd(pidfd, fd, 0) },
