@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"supervisor/supervisor/listener"
 )
@@ -22,7 +21,7 @@ func TestEvenIsReplaced(t *testing.T) {
 	workers := []*worker{r.admitted(kinds["node"]), r.admitted(kinds["go"])}
 	l := startLoad(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), 4)
 	for i := range 50 {
-		workers[i%2] = workers[i%2].replace(kinds[order[i%3]], 100*time.Millisecond)
+		workers[i%2] = workers[i%2].replace(func() *worker { return r.admitted(kinds[order[i%3]]) }, preDrain)
 	}
 	l.finish()
 	held := r.Sockets("web")
@@ -44,7 +43,7 @@ func TestCloserLosesNothing(t *testing.T) {
 		workers := []*worker{r.admitted(s), r.admitted(s)}
 		l := startLoad(t, "tcp", addr, 3)
 		for i := range 50 {
-			workers[i%2] = workers[i%2].replace(s, 100*time.Millisecond)
+			workers[i%2] = workers[i%2].replace(func() *worker { return r.admitted(s) }, preDrain)
 		}
 		l.finish()
 		for _, w := range workers {
@@ -193,11 +192,7 @@ func TestPolicyChanges(t *testing.T) {
 			l := startLoad(t, "tcp", addr, 3)
 			for _, even := range []bool{true, false, true} {
 				for i := range workers {
-					next := start(even)
-					r.Withdraw(workers[i].id)
-					time.Sleep(100 * time.Millisecond)
-					workers[i].stop(syscall.SIGINT)
-					workers[i] = next
+					workers[i] = workers[i].replace(func() *worker { return start(even) }, preDrain)
 				}
 			}
 			l.finish()

@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"supervisor/supervisor/listener"
 )
 
@@ -54,17 +52,6 @@ func spread(t *testing.T, addr string, n int) map[string]int {
 	return got
 }
 
-// servers are ordinary programs that serve an address.
-func servers(t *testing.T, port int) map[string]spec {
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	return map[string]spec{
-		"go": {role: "serve", env: []string{"ADDR=" + addr}},
-		"node": {args: []string{has(t, "node"), "testdata/server.js"},
-			env: []string{"PORT=" + strconv.Itoa(port), "HOST=127.0.0.1"}},
-		"python": {args: []string{has(t, "python3"), "testdata/http_server.py", strconv.Itoa(port)}},
-	}
-}
-
 // even starts an even worker that is not admitted.
 func (r *rig) even(s spec) *worker {
 	r.t.Helper()
@@ -80,12 +67,15 @@ func (r *rig) admitted(s spec) *worker {
 	return w
 }
 
-// replace is what a reload does with one worker.
-func (w *worker) replace(s spec, preDrain time.Duration) *worker {
+// preDrain is how long a worker that was withdrawn may still accept what is on its way.
+const preDrain = 100 * time.Millisecond
+
+// replace is what a reload does with one worker: start gives the next, which is admitted.
+func (w *worker) replace(start func() *worker, pause time.Duration) *worker {
 	w.r.t.Helper()
-	next := w.r.admitted(s)
+	next := start()
 	w.r.Withdraw(w.id)
-	time.Sleep(preDrain) // it is a time, not a state
+	time.Sleep(pause) // it is a time, not a state
 	await(w.r.t, "its queue to be empty", func() bool { return w.r.Waiting(w.id) == 0 })
 	w.stop(syscall.SIGINT)
 	return next
@@ -307,78 +297,6 @@ func TestEvenDeclared(t *testing.T) {
 	}
 }
 
-// Workers of two users are in one group.
-func TestEvenUsersDiffer(t *testing.T) {
-	r := newRig(t)
-	port := freePort(t)
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	s := spec{args: []string{"/bin/sh", "-c", "exec " + has(t, "node") + " -e \"require('http').createServer((q,a)=>a.end(String(process.pid))).listen(" +
-		strconv.Itoa(port) + ",'127.0.0.1')\""}, dir: "/"}
-	s.uid = 65534
-	one := r.admitted(s)
-	s.uid = 65533
-	two := r.admitted(s)
-	s.uid = 0
-	three := r.admitted(s)
-	got := spread(t, addr, 30)
-	for _, w := range []*worker{one, two, three} {
-		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
-			t.Errorf("%v of 30", got)
-		}
-		w.stop(syscall.SIGKILL)
-	}
-	if held := r.Sockets("web"); len(held) != 1 || len(held[0].Shares) != 3 {
-		t.Errorf("%+v", held)
-	}
-}
-
-// Programs that look for a free port listen and close before they serve: what
-// they have closed gets nothing once others are there.
-func TestEvenPortProbers(t *testing.T) {
-	node := has(t, "node")
-	for _, c := range []struct{ name, probe, host, want string }{
-		{"net-style", "*", "", "tcp://[::]:%d"},
-		{"detect-port-style", "0.0.0.0,127.0.0.1,*", "", "tcp://[::]:%d"},
-		{"other-family-first", "::1,127.0.0.1", "0.0.0.0", "tcp://0.0.0.0:%d"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			r := newRig(t)
-			port := freePort(t)
-			addr := fmt.Sprintf("127.0.0.1:%d", port)
-			s := spec{args: []string{node, "testdata/server.js"},
-				env: []string{"PORT=" + strconv.Itoa(port), "PROBE=" + c.probe, "HOST=" + c.host}}
-			start := func() *worker {
-				w := r.even(s)
-				w.says("serving")
-				r.Admit(w.id)
-				return w
-			}
-			workers := []*worker{start(), start()}
-			l := startLoad(t, "tcp", addr, 2)
-			for i := range 4 {
-				next := start()
-				r.Withdraw(workers[i%2].id)
-				time.Sleep(100 * time.Millisecond)
-				workers[i%2].stop(syscall.SIGINT)
-				workers[i%2] = next
-			}
-			l.finish()
-			got := spread(t, addr, 20)
-			for _, w := range workers {
-				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n == 0 { // at random, just after load
-					t.Errorf("%v of 20", got)
-				}
-			}
-			if held := r.Sockets("web"); len(held) != 1 || held[0].Addr != fmt.Sprintf(c.want, port) || len(held[0].Shares) > 3 {
-				t.Errorf("%+v", held)
-			}
-			for _, w := range workers {
-				w.stop(syscall.SIGKILL)
-			}
-		})
-	}
-}
-
 // A share that was shut down is another number in the kernel's order; it serves
 // again, and so do the others.
 func TestEvenShutdown(t *testing.T) {
@@ -407,70 +325,19 @@ func TestEvenShutdown(t *testing.T) {
 	}
 }
 
-// Where pidfd_getfd is refused, shares are made by us.
-func TestEvenWithoutTaking(t *testing.T) {
-	for _, name := range []string{"go", "node", "python"} {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t)
-			r.RefuseTaking(unix.EPERM)
-			port := freePort(t)
-			s := servers(t, port)[name]
-			workers := []*worker{r.admitted(s), r.admitted(s)}
-			got := spread(t, fmt.Sprintf("127.0.0.1:%d", port), 20)
-			for _, w := range workers {
-				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
-					t.Errorf("%v of 20", got)
-				}
-				w.stop(syscall.SIGKILL)
-			}
-		})
-	}
-}
-
-// asyncio binds 0.0.0.0 and [::] apart: each has shares of its own.
-func TestEvenBothWildcards(t *testing.T) {
-	r := newRig(t)
-	port := freePort(t)
-	s := spec{args: []string{has(t, "python3"), "testdata/asyncio_server.py", strconv.Itoa(port)}}
-	start := func() *worker {
-		w := r.even(s)
-		for _, host := range []string{"0.0.0.0", "[::]"} {
-			addr := fmt.Sprintf("tcp://%s:%d", host, port)
-			want(r, func(f listener.Listening) bool { return f.Worker == w.id && f.Addr == addr })
-		}
-		r.Admit(w.id)
-		return w
-	}
-	workers := []*worker{start(), start()}
-	loads := []*load{startLoad(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), 1), startLoad(t, "tcp", fmt.Sprintf("[::1]:%d", port), 1)}
-	for i := range 4 {
-		next := start()
-		r.Withdraw(workers[i%2].id)
-		time.Sleep(100 * time.Millisecond)
-		workers[i%2].stop(syscall.SIGINT)
-		workers[i%2] = next
-	}
-	for _, l := range loads {
-		l.finish()
-	}
-	for _, w := range workers {
-		w.stop(syscall.SIGKILL)
-	}
-}
-
 // Nothing grows with the workers that come and go, but for one share too many.
 func TestEvenIsFlat(t *testing.T) {
 	r := newRig(t)
 	port := freePort(t)
 	s := servers(t, port)["go"]
-	w := r.admitted(s)
-	w = w.replace(s, 0)
+	start := func() *worker { return r.admitted(s) }
+	w := start().replace(start, 0)
 	if _, err := get("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
 		t.Error(err)
 	}
 	fds, goroutines := countFDs(t), runtime.NumGoroutine()
 	for range 20 {
-		w = w.replace(s, 0)
+		w = w.replace(start, 0)
 	}
 	await(t, "descriptors and goroutines to be as few as before", func() bool {
 		return countFDs(t) <= fds && runtime.NumGoroutine() <= goroutines
