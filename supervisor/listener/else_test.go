@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -364,6 +365,31 @@ func TestStorms(t *testing.T) {
 	}
 }
 
+// full is a store that takes nothing.
+type full struct{}
+
+func (full) Push(string, int) error { return errors.New("it is full") }
+func (full) Remove(string) error    { return nil }
+
+// Where nothing can be stored any more that is said, but not of every address that a
+// worker comes up with.
+func TestReasonsAreLimited(t *testing.T) {
+	r := newRigWith(t, listener.Config{Store: full{}})
+	r.start(spec{app: "bad", role: "port-storm", env: []string{"PORT=" + strconv.Itoa(freePort(t))}})
+	reasons := func() (n int) {
+		for _, f := range r.all() {
+			if f, ok := f.(listener.Unavailable); ok && strings.Contains(f.Reason, "it is full") {
+				n++
+			}
+		}
+		return n
+	}
+	await(t, "it to have many sockets", func() bool { return len(r.Sockets("bad")) > 100 })
+	if n := reasons(); n == 0 || n > 32 {
+		t.Errorf("said %d times", n)
+	}
+}
+
 // A worker that is killed while its bind is in hand is no error to anybody.
 func TestKilledInBind(t *testing.T) {
 	r := newRig(t)
@@ -399,11 +425,11 @@ func TestQuiesce(t *testing.T) {
 // A reader ends by itself with the last process that has its filter.
 func TestReaderEndsWithItsWorker(t *testing.T) {
 	r := newRig(t)
-	before := countFDs(t)
+	before := descriptors()
 	w := r.start(spec{app: "web", role: "others", env: []string{
 		"PORT=" + strconv.Itoa(freePort(t)), "SEQPACKET=" + filepath.Join(t.TempDir(), "s")}})
 	w.wait()
-	await(t, "the reader to close its descriptor", func() bool { return countFDs(t) <= before })
+	await(t, "the reader to close its descriptor", func() bool { return descriptors() <= before })
 }
 
 func TestDetachWhileAlive(t *testing.T) {

@@ -335,12 +335,12 @@ func TestEvenIsFlat(t *testing.T) {
 	if _, err := get("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
 		t.Error(err)
 	}
-	fds, goroutines := countFDs(t), runtime.NumGoroutine()
+	fds, goroutines := descriptors(), runtime.NumGoroutine()
 	for range 20 {
 		w = w.replace(start, 0)
 	}
 	await(t, "descriptors and goroutines to be as few as before", func() bool {
-		return countFDs(t) <= fds && runtime.NumGoroutine() <= goroutines
+		return descriptors() <= fds && runtime.NumGoroutine() <= goroutines
 	})
 	if shares := r.Sockets("web")[0].Shares; len(shares) != 2 {
 		t.Errorf("%+v", shares)

@@ -155,13 +155,18 @@ func (t *Table) tell(m *member, f Fact) {
 	}
 }
 
-// unavailable says once for an app why its sockets can't be shared.
+// unavailable says once for an app why its sockets can't be shared. An address may be
+// in a reason, so a worker can make ever new ones.
 func (t *Table) unavailable(worker uint64, app, reason, remedy string) {
-	k := [2]string{app, reason}
-	if t.warned[k] {
+	said := t.warned[app]
+	if said[reason] || len(said) == maxReasons {
 		return
 	}
-	t.warned[k] = true
+	if said == nil {
+		said = map[string]bool{}
+		t.warned[app] = said
+	}
+	said[reason] = true
 	t.facts(Unavailable{Worker: worker, App: app, Reason: reason, Remedy: remedy})
 }
 

@@ -45,18 +45,13 @@ type kept struct {
 func newKeeper(t *testing.T) *keeper {
 	t.Helper()
 	k := &keeper{stored: map[string]int{}, more: make(chan struct{}), workers: map[uint64]kept{}, token: filepath.Join(t.TempDir(), "token")}
-	before := countFDs(t)
+	leaktight(t)
 	hands, err := listener.NewHands(-1)
 	if err != nil {
 		t.Fatal(err)
 	}
 	k.hands = hands
-	t.Cleanup(func() {
-		hands.Close()
-		if n := countFDs(t); n > before {
-			t.Errorf("%d descriptors before, %d after:\n%s", before, n, listFDs())
-		}
-	})
+	t.Cleanup(hands.Close)
 	k.rig = newRigWith(t, listener.Config{Hands: hands, Store: k, Record: func(all []listener.Record) <-chan struct{} {
 		k.noteRecords(all)
 		done := make(chan struct{})

@@ -63,6 +63,9 @@ const (
 	// others are not told.
 	maxFacts       = 64
 	factsPerSecond = 20
+	// maxReasons is how many reasons are told why an app's sockets can't be shared,
+	// until the app is stopped.
+	maxReasons = 32
 	// maxLooks is how many EADDRINUSE of one worker have their holder looked
 	// up in /proc at once, and looksPerSecond how many after that.
 	maxLooks       = 8
@@ -200,7 +203,7 @@ type (
 		Err       error
 	}
 	// Unavailable says why the sockets of an app can't be shared by the
-	// interceptor, once for an app and reason.
+	// interceptor, once for an app and reason, maxReasons at most.
 	Unavailable struct {
 		Worker         uint64
 		App            string

@@ -1,6 +1,7 @@
 package listener_test
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -31,11 +32,7 @@ const roleEnv = "LISTENER_TEST_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "":
-		code := m.Run()
-		if faulty.dir != "" {
-			os.RemoveAll(faulty.dir)
-		}
-		os.Exit(code)
+		os.Exit(run(m))
 	case "shim":
 		fmt.Fprintln(os.Stderr, "shim:", shim())
 	case "serve":
@@ -44,6 +41,71 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, program(os.Getenv(roleEnv)))
 	}
 	os.Exit(1)
+}
+
+// run executes the tests. They wait more than they work, so more of them go on at once
+// than there are processors.
+func run(m *testing.M) (code int) {
+	flag.Parse()
+	flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0))))
+	if a, b, err := os.Pipe(); err == nil { // the runtime opens what it polls with
+		a.Close()
+		b.Close()
+	}
+	before := descriptors()
+	code = m.Run()
+	if faulty.dir != "" {
+		os.RemoveAll(faulty.dir)
+	}
+	// Of tests that go on beside each other nobody can tell which has left something.
+	if after := descriptors(); after > before && code == 0 {
+		fmt.Fprintf(os.Stderr, "%d descriptors before all tests, %d after:\n%s", before, after, listFDs())
+		return 1
+	}
+	return code
+}
+
+// beside are the tests that go on beside others, by name.
+var beside sync.Map
+
+// parallel lets a test, and the parts of it that ask for it, go on beside others. It is
+// for those that count nothing of this process and need nothing of it to be closed at once:
+// others fork meanwhile.
+func parallel(t *testing.T) {
+	t.Helper()
+	beside.Store(t.Name(), true)
+	t.Parallel()
+}
+
+// isBeside tells if a test, or that which it is a part of, goes on beside others.
+func isBeside(t testing.TB) bool {
+	for name := t.Name(); ; {
+		if _, ok := beside.Load(name); ok {
+			return true
+		}
+		i := strings.LastIndexByte(name, '/')
+		if i < 0 {
+			return false
+		}
+		name = name[:i]
+	}
+}
+
+// leaktight fails a test that leaves a goroutine or descriptor, if it goes on alone. It
+// is called before anything is begun.
+func leaktight(t testing.TB) {
+	t.Helper()
+	if isBeside(t) {
+		return // the last look is for all of them
+	}
+	fds, goroutines := descriptors(), runtime.NumGoroutine()
+	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
+		await(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
+		if n := descriptors(); n > fds {
+			t.Errorf("%d descriptors before, %d after:\n%s", fds, n, listFDs())
+		}
+	})
 }
 
 // shim installs the filter, gives its descriptor away and becomes the program.
@@ -98,38 +160,34 @@ func newRig(t testing.TB) *rig {
 // newRigWith is newRig with more than facts.
 func newRigWith(t testing.TB, cfg listener.Config) *rig {
 	t.Helper()
-	fds := countFDs(t)
-	goroutines := runtime.NumGoroutine()
+	leaktight(t)
 	r := &rig{t: t, more: make(chan struct{})}
 	cfg.Facts = r.record
 	r.Table = listener.New(cfg)
 	t.Cleanup(func() {
 		r.Close()
-		http.DefaultClient.CloseIdleConnections()
-		await(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
 		if t.Failed() {
 			for _, f := range r.all() {
 				t.Logf("%T%+v", f, f)
 			}
 		}
-		if n := countFDs(t); n > fds {
-			t.Errorf("%d descriptors before, %d after:\n%s", fds, n, listFDs())
-		}
 	})
 	return r
 }
 
-// await is for what has no event: the end of other goroutines.
+// await is for what has no event: the end of other goroutines, a queue of the kernel's.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
+	ticks := time.NewTicker(time.Millisecond)
+	defer ticks.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {
 			buf := make([]byte, 1<<16)
 			t.Errorf("waited in vain for %s:\n%s", what, buf[:runtime.Stack(buf, true)])
 			return
 		}
-		runtime.Gosched()
+		<-ticks.C
 	}
 }
 
@@ -329,6 +387,9 @@ func (w *worker) wait() {
 	}
 }
 
+// ports are all that freePort has given.
+var ports sync.Map
+
 // freePort is one that nobody listens on at the moment. It lies below the
 // ports that the kernel gives to clients: of those, some client of a test that
 // runs beside this one would have it before the worker binds.
@@ -336,6 +397,9 @@ func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
 		port := 20000 + rand.IntN(12000)
+		if _, given := ports.LoadOrStore(port, true); given {
+			continue // to a test beside this one, which may not listen yet
+		}
 		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
 			continue
@@ -347,10 +411,8 @@ func freePort(t testing.TB) int {
 	return 0
 }
 
-func countFDs(t testing.TB) int {
-	t.Helper()
-	return len(strings.Fields(listFDs()))
-}
+// descriptors is how many of them are open.
+func descriptors() int { return len(strings.Fields(listFDs())) }
 
 func listFDs() string {
 	entries, _ := os.ReadDir("/proc/self/fd")

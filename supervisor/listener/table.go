@@ -46,7 +46,7 @@ type Table struct {
 	candidates map[uint64]*candidate // by inode
 	members    map[uint64]*member
 	pumps      map[*pump]struct{}
-	warned     map[[2]string]bool // app, reason
+	warned     map[string]map[string]bool // app, reason
 	seq        uint64
 	keeping    bool // Keep: what apps leave is nobody's, and stays
 	quiet      bool // Quiesce: nothing is begun any more
@@ -84,7 +84,7 @@ func New(cfg Config) *Table {
 		candidates: map[uint64]*candidate{},
 		members:    map[uint64]*member{},
 		pumps:      map[*pump]struct{}{},
-		warned:     map[[2]string]bool{},
+		warned:     map[string]map[string]bool{},
 		settle:     time.NewTimer(settleTime),
 		calm:       time.NewTimer(calmTime),
 	}
@@ -257,10 +257,6 @@ func (t *Table) Release(app string) {
 		for _, s := range t.of(func(s *socket) bool { return s.app == app }) {
 			t.leave(s, true)
 		}
-		for k := range t.warned {
-			if k[0] == app {
-				delete(t.warned, k)
-			}
-		}
+		delete(t.warned, app)
 	})
 }
