@@ -99,6 +99,7 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 		w.logs.Close()
 		return nil, err
 	}
+	w.tell = w.early.tell
 	w.table = listener.New(listener.Config{Store: socketStore{w.store}, Holder: d.keeperPID, Facts: w.heard, Hands: w.hands, Record: w.listed})
 	w.adoptSockets(left)
 	return w, nil
@@ -125,8 +126,8 @@ func (d *daemon) restore(left leftovers, upgraded bool) error {
 		d.endRecorded(left)
 		w.clearBuilds("", nil) // of an earlier daemon
 		d.loop = supervisor.New(info, max(left.lastID, left.head.LastID), sinceBoot)
+		w.hear(d.loop)
 	}
-	w.hear(d.loop)
 	d.backend = &backend{
 		loop: d.loop, world: w, history: w.history, logs: w.logs, sampler: &usage.Sampler{},
 		upward: d.upward, meters: newMeters(d.loop, w, func() { d.trimmer.Touched() }),
@@ -162,6 +163,7 @@ func (d *daemon) serve() {
 		defer close(d.loopDone)
 		d.loop.Run(d.ctx, w)
 	}()
+	w.early.pass(d.loop.Tell)
 	d.sayReady()
 	if d.successor != nil && d.keeperPID() != 0 {
 		if err := d.store.Say("KEEPER_REEXEC=1"); err != nil { // it becomes what we are

@@ -28,7 +28,8 @@ import (
 type world struct {
 	home    home
 	ctx     context.Context // ends builds
-	tell    func(supervisor.Fact)
+	early   early
+	tell    func(supervisor.Fact)            // early's
 	record  func(supervisor.Fact)            // tell, and wait until what came of it is on disk
 	say     func(format string, args ...any) // the daemon's own log
 	store   *handover.Holder
@@ -73,9 +74,8 @@ func (w *world) app(name string) *lane {
 	return l
 }
 
-// hear makes what happens known to a loop.
+// hear makes what has to be on record known to a loop; the rest it hears when it runs (early).
 func (w *world) hear(l *supervisor.Loop) {
-	w.tell = l.Tell
 	w.record = func(f supervisor.Fact) { l.TellKept(f) } // of an ended loop nothing is recorded any more
 }
 
