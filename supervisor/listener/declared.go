@@ -133,7 +133,7 @@ func (t *Table) install(app string, wanted []resolved, opened []*socket) {
 	}
 	for _, d := range wanted {
 		if s := t.heldAt(app, d.shown); s != nil {
-			s.declared, s.mode, t.dirty = true, d.Mode, true
+			s.declared, t.dirty = true, true
 		}
 	}
 }

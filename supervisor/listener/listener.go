@@ -140,9 +140,6 @@ type Declared struct {
 	Address string
 	// Name is the descriptor's name for LISTEN_FDNAMES, may be empty.
 	Name string
-	// Mode is the permission of a unix socket's file; 0 takes what the umask
-	// of the first worker that binds it gives.
-	Mode uint32
 }
 
 // File is a declared socket as it is passed to a worker. FD stays the table's
