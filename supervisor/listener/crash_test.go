@@ -90,9 +90,13 @@ var scenes = []scene{
 // The daemon dies at each step of each kind of call. The call returns 0, what was
 // served is served throughout, and the address is held once.
 func TestCrashAtEachPoint(t *testing.T) {
+	parallel(t)
 	for _, s := range scenes {
 		for point := range strings.FieldsSeq(s.points) {
-			t.Run(s.name+"/"+point, func(t *testing.T) { s.play(t, "notify."+point) })
+			t.Run(s.name+"/"+point, func(t *testing.T) {
+				parallel(t)
+				s.play(t, "notify."+point)
+			})
 		}
 	}
 }
@@ -211,6 +215,7 @@ func (k *keeper) check(s scene, workers ...*worker) {
 // Daemons are killed at any instant while workers bind and listen: no call fails,
 // nothing that is served is refused.
 func TestCrashAnywhere(t *testing.T) {
+	parallel(t)
 	k := newKeeper(t)
 	k.launch("")
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
@@ -253,6 +258,7 @@ func TestCrashAnywhere(t *testing.T) {
 
 // The kernel goes on choosing as it was told, and the successor chooses as evenly.
 func TestEvenOverCrashes(t *testing.T) {
+	parallel(t)
 	k := newKeeper(t)
 	k.launch("")
 	port := freePort(t)
@@ -301,6 +307,7 @@ func TestEvenOverCrashes(t *testing.T) {
 
 // While no daemon lives, calls wait, and then work.
 func TestGapIsWaitedFor(t *testing.T) {
+	parallel(t)
 	k := newKeeper(t)
 	peer, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

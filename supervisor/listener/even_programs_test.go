@@ -24,6 +24,7 @@ func servers(t *testing.T, port int) map[string]spec {
 
 // Workers of two users are in one group.
 func TestEvenUsersDiffer(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -50,6 +51,7 @@ func TestEvenUsersDiffer(t *testing.T) {
 // Programs that look for a free port listen and close before they serve: what
 // they have closed gets nothing once others are there.
 func TestEvenPortProbers(t *testing.T) {
+	parallel(t)
 	node := has(t, "node")
 	for _, c := range []struct{ name, probe, host, want string }{
 		{"net-style", "*", "", "tcp://[::]:%d"},
@@ -57,6 +59,7 @@ func TestEvenPortProbers(t *testing.T) {
 		{"other-family-first", "::1,127.0.0.1", "0.0.0.0", "tcp://0.0.0.0:%d"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			port := freePort(t)
 			addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -92,8 +95,10 @@ func TestEvenPortProbers(t *testing.T) {
 
 // Where pidfd_getfd is refused, shares are made by us.
 func TestEvenWithoutTaking(t *testing.T) {
+	parallel(t)
 	for _, name := range []string{"go", "node", "python"} {
 		t.Run(name, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			r.RefuseTaking(unix.EPERM)
 			port := freePort(t)
@@ -112,6 +117,7 @@ func TestEvenWithoutTaking(t *testing.T) {
 
 // asyncio binds 0.0.0.0 and [::] apart: each has shares of its own.
 func TestEvenBothWildcards(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	s := spec{args: []string{has(t, "python3"), "testdata/asyncio_server.py", strconv.Itoa(port)}}

@@ -82,8 +82,10 @@ func (w *worker) replace(start func() *worker, pause time.Duration) *worker {
 }
 
 func TestEvenIsEven(t *testing.T) {
+	parallel(t)
 	for _, name := range []string{"go", "node", "python"} {
 		t.Run(name, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			port := freePort(t)
 			addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -125,6 +127,7 @@ func TestEvenIsEven(t *testing.T) {
 
 // Under more connections than are counted the choice is random, which is fair too.
 func TestEvenUnderLoad(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -163,6 +166,7 @@ func TestEvenUnderLoad(t *testing.T) {
 // A worker that listens and is not admitted gets nothing while others serve; one
 // that is withdrawn gets nothing more.
 func TestAdmitAndWithdraw(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -224,7 +228,7 @@ func TestAdmitAndWithdraw(t *testing.T) {
 			}
 		}
 	}
-	for range 10 {
+	for range 5 {
 		two := r.even(s)
 		pid := strconv.Itoa(two.cmd.Process.Pid)
 		pass(300)
@@ -300,6 +304,7 @@ func TestEvenDeclared(t *testing.T) {
 // A share that was shut down is another number in the kernel's order; it serves
 // again, and so do the others.
 func TestEvenShutdown(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -336,7 +341,7 @@ func TestEvenIsFlat(t *testing.T) {
 		t.Error(err)
 	}
 	fds, goroutines := descriptors(), runtime.NumGoroutine()
-	for range 20 {
+	for range 10 {
 		w = w.replace(start, 0)
 	}
 	await(t, "descriptors and goroutines to be as few as before", func() bool {

@@ -142,6 +142,20 @@ func shim() error {
 	return syscall.Exec(path, os.Args[1:], os.Environ())
 }
 
+// programs is the binary that plays the shim and the programs. With the race detector
+// each of them would take a quarter of a second to come up.
+func programs(t testing.TB) string {
+	t.Helper()
+	if raceDetector {
+		return faultyBinary(t)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return self
+}
+
 // rig is a table with the facts that it told.
 type rig struct {
 	*listener.Table
@@ -309,10 +323,7 @@ func (r *rig) start(s spec) *worker {
 // descriptor what it has to.
 func (r *rig) startWith(s spec, attach func(w listener.Worker, fd int)) *worker {
 	r.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	self := programs(r.t)
 	if len(s.args) == 0 {
 		s.args = []string{self}
 	}
@@ -324,8 +335,7 @@ func (r *rig) startWith(s spec, attach func(w listener.Worker, fd int)) *worker 
 	theirs := os.NewFile(uintptr(pair[1]), "shim")
 	w := &worker{r: r, id: r.ids.Add(1), out: &output{more: make(chan struct{})}, exited: make(chan struct{})}
 	w.cmd = exec.Command(self, s.args...)
-	w.cmd.Env = append(os.Environ(), append(s.env, roleEnv+"=shim", "SHIM_ROLE="+s.role,
-		"GORACE=atexit_sleep_ms=0")...) // else the end of a worker takes a second
+	w.cmd.Env = append(os.Environ(), append(s.env, roleEnv+"=shim", "SHIM_ROLE="+s.role)...)
 	if s.unlink {
 		w.cmd.Env = append(w.cmd.Env, "SHIM_UNLINK=1")
 	}

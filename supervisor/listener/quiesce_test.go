@@ -92,6 +92,7 @@ func TestQuiesceIsOnRecord(t *testing.T) {
 
 // A call that waits for a sibling is left in hand, and is answered after Resume.
 func TestQuiesceLeavesWhatWaits(t *testing.T) {
+	parallel(t)
 	h := newHands(t, -1)
 	r := newRigWith(t, listener.Config{Hands: h})
 	for range 20 {
@@ -129,6 +130,7 @@ func (w *witness) record([]listener.Record) <-chan struct{} { w.recorded.Add(1);
 // A successor that was quiesced before it adopts touches nothing before Resume, and
 // answers then what came in the meantime.
 func TestSuccessorTouchesNothing(t *testing.T) {
+	parallel(t)
 	k := newKeeper(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	s := goServer(addr)
@@ -178,6 +180,7 @@ func TestSuccessorTouchesNothing(t *testing.T) {
 
 // What was brought before Quiesce is judged after Resume.
 func TestResumeSettles(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	w := r.start(spec{app: "web", role: "let-go", env: []string{"ADDR=" + addr}})
