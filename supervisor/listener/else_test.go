@@ -409,7 +409,7 @@ func TestReasonsAreLimited(t *testing.T) {
 func TestKilledInBind(t *testing.T) {
 	parallel(t)
 	r := newRig(t)
-	for range 10 {
+	for range 20 {
 		w := r.start(spec{app: "web", role: "storm", env: []string{"PORT=" + strconv.Itoa(freePort(t))}})
 		want(r, func(f listener.Bound) bool { return f.Worker == w.id })
 		w.stop(syscall.SIGKILL)

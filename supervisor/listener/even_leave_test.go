@@ -21,7 +21,7 @@ func TestEvenIsReplaced(t *testing.T) {
 	order := []string{"go", "node", "python"}
 	workers := []*worker{r.admitted(kinds["node"]), r.admitted(kinds["go"])}
 	l := startLoad(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), 4)
-	for i := range 18 {
+	for i := range 12 {
 		workers[i%2] = workers[i%2].replace(func() *worker { return r.admitted(kinds[order[i%3]]) }, preDrain)
 	}
 	l.finish()

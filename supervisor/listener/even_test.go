@@ -228,7 +228,7 @@ func TestAdmitAndWithdraw(t *testing.T) {
 			}
 		}
 	}
-	for range 5 {
+	for range 10 {
 		two := r.even(s)
 		pid := strconv.Itoa(two.cmd.Process.Pid)
 		pass(300)
@@ -341,7 +341,7 @@ func TestEvenIsFlat(t *testing.T) {
 		t.Error(err)
 	}
 	fds, goroutines := descriptors(), runtime.NumGoroutine()
-	for range 10 {
+	for range 20 {
 		w = w.replace(start, 0)
 	}
 	await(t, "descriptors and goroutines to be as few as before", func() bool {
