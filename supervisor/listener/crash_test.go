@@ -290,13 +290,14 @@ func TestEvenOverCrashes(t *testing.T) {
 	}
 	k.adopt()
 	l.finish()
-	got := spread(t, addr, 60)
+	await(t, "connections to be counted again", func() bool { _, counted := k.Counted(uint16(port)); return counted })
+	got := k.spread(addr, 60)
 	t.Logf("while no daemon lived %v, 60 after %v", during, got)
 	if len(during) > 3 || len(got) != 3 {
 		t.Errorf("%v, %v of 3 workers", during, got)
 	}
 	for _, w := range workers {
-		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 12 || n > 28 {
+		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n != 20 {
 			t.Errorf("%d of 60", n)
 		}
 	}

@@ -209,7 +209,7 @@ func TestPolicyChanges(t *testing.T) {
 				}
 			}
 			l.finish()
-			got := spread(t, addr, 20)
+			got := r.spread(addr, 20)
 			for _, w := range workers {
 				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n == 0 { // at random, just after load
 					t.Errorf("%v of 20", got)

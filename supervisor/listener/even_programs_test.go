@@ -36,7 +36,7 @@ func TestEvenUsersDiffer(t *testing.T) {
 	two := r.admitted(s)
 	s.uid = 0
 	three := r.admitted(s)
-	got := spread(t, addr, 30)
+	got := r.spread(addr, 30)
 	for _, w := range []*worker{one, two, three} {
 		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
 			t.Errorf("%v of 30", got)
@@ -77,7 +77,7 @@ func TestEvenPortProbers(t *testing.T) {
 				workers[i%2] = workers[i%2].replace(start, preDrain)
 			}
 			l.finish()
-			got := spread(t, addr, 20)
+			got := r.spread(addr, 20)
 			for _, w := range workers {
 				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n == 0 { // at random, just after load
 					t.Errorf("%v of 20", got)
@@ -104,7 +104,7 @@ func TestEvenWithoutTaking(t *testing.T) {
 			port := freePort(t)
 			s := servers(t, port)[name]
 			workers := []*worker{r.admitted(s), r.admitted(s)}
-			got := spread(t, fmt.Sprintf("127.0.0.1:%d", port), 20)
+			got := r.spread(fmt.Sprintf("127.0.0.1:%d", port), 20)
 			for _, w := range workers {
 				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
 					t.Errorf("%v of 20", got)

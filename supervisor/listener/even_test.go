@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"runtime"
 	"strconv"
 	"sync"
@@ -16,11 +17,8 @@ import (
 	"supervisor/supervisor/listener"
 )
 
-// pace is the time between connections that come one by one.
-const pace = 10 * time.Millisecond
-
 // held is a connection that has got an answer and stays open.
-func held(t *testing.T, addr string) (c net.Conn, pid string) {
+func held(t testing.TB, addr string) (c net.Conn, pid string) {
 	t.Helper()
 	c, err := net.DialTimeout("tcp", addr, patience)
 	if err != nil {
@@ -37,17 +35,21 @@ func held(t *testing.T, addr string) (c net.Conn, pid string) {
 	return c, string(body[:n])
 }
 
-// spread is how many of n connections, one by one, each worker gets.
-func spread(t *testing.T, addr string, n int) map[string]int {
-	t.Helper()
+// spread is how many of n connections, one by one, each worker gets: each is made when
+// that before it is counted, if they are.
+func (r *rig) spread(addr string, n int) map[string]int {
+	r.t.Helper()
+	to := netip.MustParseAddrPort(addr)
 	got := map[string]int{}
-	ticks := time.NewTicker(pace)
-	defer ticks.Stop()
 	for range n {
-		c, pid := held(t, addr)
+		before, counted := r.Counted(to.Port())
+		c, pid := held(r.t, addr)
 		defer c.Close()
 		got[pid]++
-		<-ticks.C
+		await(r.t, "the connection to be counted", func() bool {
+			now, still := r.Counted(to.Port())
+			return !counted || !still || now > before
+		})
 	}
 	return got
 }
@@ -95,10 +97,10 @@ func TestEvenIsEven(t *testing.T) {
 				workers = append(workers, r.admitted(s))
 			}
 			for range 3 {
-				got := spread(t, addr, 8)
+				got := r.spread(addr, 8)
 				t.Logf("8 on 2: %v", got)
 				for _, w := range workers {
-					if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n == 0 || n == 8 {
+					if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n != 4 {
 						t.Errorf("%d of 8", n)
 					}
 				}
@@ -106,10 +108,10 @@ func TestEvenIsEven(t *testing.T) {
 			for range 2 {
 				workers = append(workers, r.admitted(s))
 			}
-			got := spread(t, addr, 100)
+			got := r.spread(addr, 100)
 			t.Logf("100 on 4: %v", got)
 			for _, w := range workers {
-				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 18 || n > 35 {
+				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n != 25 {
 					t.Errorf("%d of 100", n)
 				}
 			}
@@ -288,7 +290,7 @@ func TestEvenDeclared(t *testing.T) {
 	if held := r.Sockets("web"); len(held) != 1 || len(held[0].Shares) != 2 {
 		t.Errorf("%+v", held)
 	}
-	got := spread(t, addr, 20)
+	got := r.spread(addr, 20)
 	for _, w := range workers {
 		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
 			t.Errorf("%v of 20", got)
@@ -321,7 +323,7 @@ func TestEvenShutdown(t *testing.T) {
 	want(r, func(f listener.Hung) bool { return f.Worker == one.id })
 	broken.stop(syscall.SIGINT)
 	one.stop(syscall.SIGINT)
-	got := spread(t, addr, 30)
+	got := r.spread(addr, 30)
 	for _, w := range workers[1:] {
 		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 8 {
 			t.Errorf("%v of 30", got)
