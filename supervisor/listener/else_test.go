@@ -240,13 +240,14 @@ func TestOwnCandidateIsKept(t *testing.T) {
 	t.Skip("the machine is too busy to see it")
 }
 
-// holder is a process that has what is stored, and is not our parent.
+// holder starts a process for each socket that is stored, which has it and is not our
+// parent.
 type holder struct {
 	forked bool // it has all that we have, as if it had not executed its program yet
-	pid    int
+	pids   []int
 }
 
-func (h *holder) Push(_ string, fd int) (err error) {
+func (h *holder) Push(_ string, fd int) error {
 	files := []uintptr{0, 1, 2, uintptr(fd)}
 	if h.forked {
 		for i := range fd {
@@ -255,8 +256,20 @@ func (h *holder) Push(_ string, fd int) (err error) {
 			}
 		}
 	}
-	h.pid, err = syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, &syscall.ProcAttr{Files: files})
+	pid, err := syscall.ForkExec("/bin/sleep", []string{"sleep", "1000"}, &syscall.ProcAttr{Files: files})
+	if err == nil {
+		h.pids = append(h.pids, pid)
+	}
 	return err
+}
+
+func (h *holder) Remove(string) error { return nil }
+
+func (h *holder) end() {
+	for _, pid := range h.pids {
+		syscall.Kill(pid, syscall.SIGKILL)
+		syscall.Wait4(pid, nil, 0, nil)
+	}
 }
 
 func inodeOf(fd int) (uint64, error) {
@@ -265,25 +278,16 @@ func inodeOf(fd int) (uint64, error) {
 	return st.Ino, err
 }
 
-func (h *holder) Remove(string) error {
-	if h.pid > 0 {
-		syscall.Kill(h.pid, syscall.SIGKILL)
-		syscall.Wait4(h.pid, nil, 0, nil)
-		h.pid = 0
-	}
-	return nil
-}
-
 // What a program has closed is nobody's, though the holder of what is stored has it, and
 // what we are about to start.
 func TestOursAreNoWorkers(t *testing.T) {
 	for _, forked := range []bool{false, true} {
 		t.Run(fmt.Sprintf("forked=%v", forked), func(t *testing.T) {
 			h := &holder{forked: forked}
-			t.Cleanup(func() { h.Remove("") })
+			t.Cleanup(h.end)
 			cfg := listener.Config{Store: h}
 			if !forked {
-				cfg.Holder = func() int { return h.pid }
+				cfg.Holder = func() int { return h.pids[0] }
 			}
 			r := newRigWith(t, cfg)
 			addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
@@ -292,6 +296,20 @@ func TestOursAreNoWorkers(t *testing.T) {
 			w.stop(syscall.SIGKILL)
 		})
 	}
+}
+
+// The address of what was closed is free at once, though what we are about to start has
+// a copy of it for a moment.
+func TestWhatIsClosedIsFree(t *testing.T) {
+	h := &holder{forked: true}
+	t.Cleanup(h.end)
+	r := newRigWith(t, listener.Config{Store: h})
+	port := freePort(t)
+	w := r.start(spec{app: "web", args: []string{has(t, "node"), "testdata/server.js"},
+		env: []string{"PORT=" + strconv.Itoa(port), "PROBE=127.0.0.1"}})
+	addr := fmt.Sprintf("tcp://[::]:%d", port)
+	want(r, func(f listener.Listening) bool { return f.Addr == addr })
+	w.stop(syscall.SIGKILL)
 }
 
 // python asks for a backlog of 5, on a socket that all share.

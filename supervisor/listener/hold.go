@@ -91,7 +91,12 @@ func (t *Table) close(s *socket, alone bool) {
 		if t.watch != nil {
 			t.watch.remove(h)
 		}
-		t.disarm(h, alone)
+		t.disarm(h)
+		if alone {
+			// It refuses, and is in nobody's way, at once: a poll has it a moment longer,
+			// as has what we have just forked.
+			_ = unix.Shutdown(h.fd, unix.SHUT_RDWR)
+		}
 	}
 	if s.path != "" && !s.given {
 		s.removeFile()
