@@ -138,7 +138,7 @@ func TestEvenUnderLoad(t *testing.T) {
 	var mu sync.Mutex
 	got := map[string]int{}
 	var wg sync.WaitGroup
-	const each = 1000
+	const each = 600
 	for range 3 {
 		wg.Go(func() {
 			for range each {
@@ -230,7 +230,7 @@ func TestAdmitAndWithdraw(t *testing.T) {
 			}
 		}
 	}
-	for range 10 {
+	for range 5 {
 		two := r.even(s)
 		pid := strconv.Itoa(two.cmd.Process.Pid)
 		pass(300)
