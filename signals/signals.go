@@ -148,13 +148,14 @@ func isDigits(s string) bool {
 	return s != ""
 }
 
-// nearest gives the name within two edits of text, or "" if none is.
+// nearest gives the name within two edits of text, or "" if none is, or no letter of
+// what was written would be left of it.
 func nearest(text string) string {
 	const maxEdits, maxLen = 2, 16
 	if len(text) > maxLen {
 		return ""
 	}
-	best, found := maxEdits+1, ""
+	best, found := min(maxEdits+1, len(text)-len("SIG")), ""
 	for _, n := range names {
 		if d := edits(text, n.name); d < best {
 			best, found = d, n.name

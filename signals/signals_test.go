@@ -57,6 +57,15 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
+// What has nothing of a signal's name is not taken for a slip in one.
+func TestParseGuessesNothing(t *testing.T) {
+	for _, in := range []string{"", "SIG", "x", "sigx", "zz"} {
+		if _, err := Parse(in); err == nil || strings.Contains(err.Error(), "did you mean") {
+			t.Errorf("Parse(%q) gives the error %v", in, err)
+		}
+	}
+}
+
 func TestNamesGoRound(t *testing.T) {
 	for n := syscall.Signal(1); n <= last; n++ {
 		name := Name(n)

@@ -149,21 +149,22 @@ func (p *attendant) resume(order supervisor.SpawnOrder, isReady bool, r handover
 
 // resumeBinds lets the table answer the worker's calls, if they can still be heard.
 func (p *attendant) resumeBinds(kept, pid int) {
-	fd, err := -1, error(nil)
-	if kept >= 0 {
-		if fd, err = unix.FcntlInt(uintptr(kept), unix.F_DUPFD_CLOEXEC, 0); err == nil && p.hand >= 0 {
-			err = p.w.hands.Use(p.hand)
-		}
-	}
-	switch {
-	case kept < 0:
+	if kept < 0 {
 		p.w.table.Claim(p.listens(pid))
 		return
-	case err == nil:
+	}
+	fd, err := unix.FcntlInt(uintptr(kept), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil && p.hand >= 0 {
+		if err = p.w.hands.Use(p.hand); err != nil {
+			unix.Close(fd)
+		}
+	}
+	if err == nil {
 		err = p.w.table.Attach(p.listens(pid), fd)
 	}
 	if err != nil {
 		p.w.unseen(p.order.App, err.Error())
+		p.w.table.Claim(p.listens(pid)) // what it has is its own still
 	}
 }
 

@@ -99,7 +99,7 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 		w.logs.Close()
 		return nil, err
 	}
-	w.table = listener.New(listener.Config{Store: socketStore{w.store}, Facts: w.heard, Hands: w.hands, Record: w.listed})
+	w.table = listener.New(listener.Config{Store: socketStore{w.store}, Holder: d.keeperPID, Facts: w.heard, Hands: w.hands, Record: w.listed})
 	w.adoptSockets(left)
 	return w, nil
 }

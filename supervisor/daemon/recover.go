@@ -144,16 +144,26 @@ func (w *world) findUnrecorded(l leftovers, known []supervisor.Recorded) {
 // mark is what no other process has in its environment than a worker and what it starts.
 func mark(id uint64) string { return fmt.Sprintf("SUPERVISOR_WORKER=%d", id) }
 
-// adoptSockets gives the table the sockets that it had.
+// adoptSockets gives the table the sockets that it had. Where a worker lives it has to
+// know that it succeeds another, though nothing may be on record: that one may have died
+// in the first call of all.
 func (w *world) adoptSockets(l leftovers) {
-	if len(l.sockets) == 0 {
+	if len(l.sockets) == 0 && l.head.Loop == nil {
 		return
+	}
+	recorded := map[string]listener.Record{}
+	for _, r := range l.sockets {
+		recorded[r.Name()] = r
 	}
 	lost, err := w.table.Adopt(l.sockets, func(name string) (int, bool) {
 		if fd, ok := w.store.Take(name); ok {
 			return fd, true
 		}
-		return w.regainSocket(l, name)
+		r, ok := recorded[name] // names behind the last on record are asked for, too
+		if !ok {
+			return -1, false
+		}
+		return w.regainSocket(l, r)
 	})
 	if err != nil {
 		w.say("state: %v", err)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -35,20 +34,16 @@ func regainPipe(pid int, inode uint64) int {
 
 // regainSocket takes a socket from one of its workers, where whoever held it for us has
 // died with the daemon.
-func (w *world) regainSocket(l leftovers, name string) (fd int, ok bool) {
-	i := slices.IndexFunc(l.sockets, func(r listener.Record) bool { return r.Name() == name })
-	if i < 0 {
-		return -1, false
-	}
+func (w *world) regainSocket(l leftovers, r listener.Record) (fd int, ok bool) {
 	var pids []int
-	for _, r := range l.records {
-		pids = append(pids, r.PID)
+	for _, worker := range l.records {
+		pids = append(pids, worker.PID)
 	}
-	fd, err := listener.Recover(l.sockets[i], pids)
+	fd, err := listener.Recover(r, pids)
 	if err != nil {
 		return -1, false
 	}
-	if err := w.store.Push(name, fd); err != nil {
+	if err := w.store.Push(r.Name(), fd); err != nil {
 		w.say("%v", err)
 	}
 	return fd, true

@@ -147,13 +147,13 @@ func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 			p.prober.Quiesce()
 		}
 	})
-	w.table.Quiesce()
 	if _, err := d.loop.Freeze(ctx); err != nil {
 		return nil, err
 	}
 	if err := w.idle(ctx); err != nil {
 		return nil, err
 	}
+	w.table.Quiesce()                                       // what the last orders have changed of it is on record, too
 	each(w.all(), func(p *attendant) { p.child.Quiesce() }) // with those that were being spawned
 	w.logs.Quiesce()
 	w.journal.rest(true)
@@ -167,8 +167,8 @@ func (d *daemon) resume() {
 	w.logs.Resume()
 	attendants := w.all()
 	each(attendants, func(p *attendant) { p.child.Resume() })
-	d.loop.Thaw()
 	w.table.Resume()
+	d.loop.Thaw()
 	each(attendants, func(p *attendant) {
 		p.gates.Resume()
 		if p.prober != nil {

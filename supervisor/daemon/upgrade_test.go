@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,7 +88,7 @@ func TestNoUpgradeOfADaemonThatEnds(t *testing.T) {
 	if !g.endsItself() {
 		t.Error("somebody has taken over")
 	}
-	if err := g.upgrade(g.ctx, "/bin/true"); err != errEnding {
+	if err := g.upgrade(g.ctx, "/bin/true"); !errors.Is(err, errEnding) {
 		t.Errorf("an upgrade: %v", err)
 	}
 	g.next("everything is being stopped")

@@ -180,9 +180,8 @@ func (t *Table) calmDown() {
 }
 
 // disarm cancels the poll of a share that is about to be closed: it keeps the
-// open file, some milliseconds longer than we do. A share that only we have is
-// shut down, so that it refuses at once.
-func (t *Table) disarm(h *share, alone bool) {
+// open file, some milliseconds longer than we do.
+func (t *Table) disarm(h *share) {
 	if !h.armed {
 		return
 	}
@@ -190,7 +189,4 @@ func (t *Table) disarm(h *share, alone bool) {
 	unix.Syscall(unix.SYS_IO_CANCEL, t.counter.ctx, uintptr(unsafe.Pointer(h.call)), uintptr(unsafe.Pointer(&e)))
 	delete(t.counter.armed, h.seq)
 	h.armed = false
-	if alone {
-		_ = unix.Shutdown(h.fd, unix.SHUT_RDWR)
-	}
 }

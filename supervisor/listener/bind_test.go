@@ -50,11 +50,13 @@ func rolling(t *testing.T, network, addrs string, s spec, rounds int) {
 }
 
 func TestGoServerIsReplaced(t *testing.T) {
+	parallel(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	rolling(t, "tcp", addr, spec{role: "serve", env: []string{"ADDR=" + addr}}, 2)
 }
 
 func TestTwoGenerationsShareOneSocket(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	s := spec{app: "web", role: "serve", env: []string{"ADDR=" + addr}}
@@ -85,6 +87,7 @@ func TestTwoGenerationsShareOneSocket(t *testing.T) {
 }
 
 func TestAnotherAppIsRefused(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	a := r.start(spec{app: "a", role: "serve", env: []string{"ADDR=" + addr}})
@@ -99,12 +102,14 @@ func TestAnotherAppIsRefused(t *testing.T) {
 }
 
 func TestPythonServerIsReplaced(t *testing.T) {
+	parallel(t)
 	port := freePort(t)
 	rolling(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port),
 		spec{args: []string{has(t, "python3"), "testdata/http_server.py", strconv.Itoa(port)}}, 1)
 }
 
 func TestNodeServerIsReplaced(t *testing.T) {
+	parallel(t)
 	port := freePort(t)
 	rolling(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port),
 		spec{args: []string{has(t, "node"), "testdata/server.js"}, env: []string{"PORT=" + strconv.Itoa(port)}}, 1)
@@ -112,6 +117,7 @@ func TestNodeServerIsReplaced(t *testing.T) {
 
 // asyncio binds 0.0.0.0 and [::] apart; both families are served throughout.
 func TestBothWildcardsAreReplaced(t *testing.T) {
+	parallel(t)
 	port := freePort(t)
 	rolling(t, "tcp", fmt.Sprintf("127.0.0.1:%d,[::1]:%d", port, port),
 		spec{args: []string{has(t, "python3"), "testdata/asyncio_server.py", strconv.Itoa(port)}}, 1)
@@ -120,6 +126,7 @@ func TestBothWildcardsAreReplaced(t *testing.T) {
 // Programs that look for a free port first listen and close several times; the
 // second generation finds the same port free, though the first serves on it.
 func TestPortProbersAreReplaced(t *testing.T) {
+	parallel(t)
 	node := has(t, "node")
 	for _, c := range []struct {
 		name, probe, host, want string
@@ -133,6 +140,7 @@ func TestPortProbersAreReplaced(t *testing.T) {
 		{"wildcard-then-loopback", "0.0.0.0,*", "127.0.0.1", "tcp://127.0.0.1:%d", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			parallel(t)
 			port := freePort(t)
 			env := []string{"PORT=" + strconv.Itoa(port), "PROBE=" + c.probe, "HOST=" + c.host}
 			r := newRig(t)
@@ -167,7 +175,7 @@ func TestPortProbersAtOnce(t *testing.T) {
 		for _, even := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s,even=%v", c.name, even), func(t *testing.T) {
 				r := newRig(t)
-				for range 5 {
+				for range 3 {
 					port := freePort(t)
 					s := spec{app: "web", even: even, args: []string{node, "testdata/server.js"},
 						env: []string{"PORT=" + strconv.Itoa(port), "PROBE=" + c.probe}}

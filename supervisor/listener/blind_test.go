@@ -17,6 +17,7 @@ import (
 // Where we may not look into a worker (Yama, another user), its calls are its own,
 // that is said once and by name, and what is held stays as it is.
 func TestBlind(t *testing.T) {
+	parallel(t)
 	for _, c := range []struct {
 		name   string
 		errno  unix.Errno
@@ -33,6 +34,7 @@ func TestBlind(t *testing.T) {
 		{"taking and descriptors", unix.EPERM, []string{"take", "/fd"}, "pidfd_getfd", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			on := r.Blind(c.errno, c.what...)
 			port, free := freePort(t), freePort(t)
@@ -96,6 +98,7 @@ func (r *rig) wantSaid(reason string) {
 
 // What can't be seen to be open is not taken for closed.
 func TestBlindKeepsWhatIsOpen(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	on := r.Blind(unix.EACCES, "/fd")
 	w := r.start(spec{app: "web", role: "rebind", env: []string{"PORT=" + strconv.Itoa(freePort(t))}})
@@ -113,6 +116,7 @@ func TestBlindKeepsWhatIsOpen(t *testing.T) {
 // A sibling's candidate that can't be taken is not forgotten: it is not known to be
 // closed.
 func TestBlindKeepsCandidates(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	on := r.Blind(unix.EPERM, "take")
 	port := freePort(t)
@@ -131,6 +135,7 @@ func TestBlindKeepsCandidates(t *testing.T) {
 
 // The path of an unlink that can't be read is the worker's own business.
 func TestBlindUnlink(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	on := r.Blind(unix.EACCES, "/root")
 	path := filepath.Join(t.TempDir(), "s")

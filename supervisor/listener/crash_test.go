@@ -90,9 +90,13 @@ var scenes = []scene{
 // The daemon dies at each step of each kind of call. The call returns 0, what was
 // served is served throughout, and the address is held once.
 func TestCrashAtEachPoint(t *testing.T) {
+	parallel(t)
 	for _, s := range scenes {
 		for point := range strings.FieldsSeq(s.points) {
-			t.Run(s.name+"/"+point, func(t *testing.T) { s.play(t, "notify."+point) })
+			t.Run(s.name+"/"+point, func(t *testing.T) {
+				parallel(t)
+				s.play(t, "notify."+point)
+			})
 		}
 	}
 }
@@ -211,6 +215,7 @@ func (k *keeper) check(s scene, workers ...*worker) {
 // Daemons are killed at any instant while workers bind and listen: no call fails,
 // nothing that is served is refused.
 func TestCrashAnywhere(t *testing.T) {
+	parallel(t)
 	k := newKeeper(t)
 	k.launch("")
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
@@ -253,6 +258,7 @@ func TestCrashAnywhere(t *testing.T) {
 
 // The kernel goes on choosing as it was told, and the successor chooses as evenly.
 func TestEvenOverCrashes(t *testing.T) {
+	parallel(t)
 	k := newKeeper(t)
 	k.launch("")
 	port := freePort(t)
@@ -284,13 +290,14 @@ func TestEvenOverCrashes(t *testing.T) {
 	}
 	k.adopt()
 	l.finish()
-	got := spread(t, addr, 60)
+	await(t, "connections to be counted again", func() bool { _, counted := k.Counted(uint16(port)); return counted })
+	got := k.spread(addr, 60)
 	t.Logf("while no daemon lived %v, 60 after %v", during, got)
 	if len(during) > 3 || len(got) != 3 {
 		t.Errorf("%v, %v of 3 workers", during, got)
 	}
 	for _, w := range workers {
-		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 12 || n > 28 {
+		if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n < 17 || n > 23 { // the load may have left them uneven
 			t.Errorf("%d of 60", n)
 		}
 	}
@@ -301,6 +308,7 @@ func TestEvenOverCrashes(t *testing.T) {
 
 // While no daemon lives, calls wait, and then work.
 func TestGapIsWaitedFor(t *testing.T) {
+	parallel(t)
 	k := newKeeper(t)
 	peer, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

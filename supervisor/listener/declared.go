@@ -54,7 +54,7 @@ func (t *Table) Open(app string, list []Declared) error {
 		for _, s := range opened {
 			unix.Close(s.first.fd)
 			if s.path != "" {
-				_ = unix.Unlink(s.path)
+				s.removeFile()
 			}
 		}
 		return fmt.Errorf("cannot listen on %s: %w", d.Address, err)
@@ -133,7 +133,7 @@ func (t *Table) install(app string, wanted []resolved, opened []*socket) {
 	}
 	for _, d := range wanted {
 		if s := t.heldAt(app, d.shown); s != nil {
-			s.declared, s.mode, t.dirty = true, d.Mode, true
+			s.declared, t.dirty = true, true
 		}
 	}
 }
@@ -212,8 +212,13 @@ func (s *socket) bindPath() error {
 
 // removeStale unlinks a socket that nobody listens on.
 func removeStale(path string) error {
+	folder, err := openFolder(path)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(folder)
 	var st unix.Stat_t
-	if err := unix.Lstat(path, &st); err != nil {
+	if err := unix.Fstatat(folder, filepath.Base(path), &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
@@ -227,7 +232,7 @@ func removeStale(path string) error {
 	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: path}); err != unix.ECONNREFUSED {
 		return fmt.Errorf("%w: %s listens on it", unix.EADDRINUSE, findUnixHolder(path))
 	}
-	return unix.Unlink(path)
+	return removeFrom(folder, filepath.Base(path), uint64(st.Dev), st.Ino)
 }
 
 // explain names the holder of an address that is in use.

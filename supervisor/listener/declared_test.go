@@ -172,8 +172,10 @@ func TestWildcards(t *testing.T) {
 
 // A worker that binds a declared address gets it, also one that it covers.
 func TestDeclaredIsGivenAtBind(t *testing.T) {
+	parallel(t)
 	for _, declared := range []string{"127.0.0.1", "0.0.0.0", "[::]", ""} {
 		t.Run(declared, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			port := freePort(t)
 			if err := r.Open("web", []listener.Declared{tcp("%s:%d", declared, port)}); err != nil {
@@ -195,6 +197,7 @@ func TestDeclaredIsGivenAtBind(t *testing.T) {
 
 // Programs unlink a declared path before bind and at the end; nobody notices.
 func TestDeclaredUnixIsReplaced(t *testing.T) {
+	parallel(t)
 	for _, c := range []struct {
 		name string
 		spec func(path string) spec
@@ -208,6 +211,7 @@ func TestDeclaredUnixIsReplaced(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			path := filepath.Join(t.TempDir(), "s")
 			declared := []listener.Declared{{Network: "unix", Address: path}}
@@ -245,6 +249,7 @@ func TestDeclaredUnixIsReplaced(t *testing.T) {
 
 // Undeclared paths: shared if nobody unlinks, the newest wins if somebody does.
 func TestUndeclaredUnix(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	path := filepath.Join(t.TempDir(), "s")
 	s := spec{app: "web", role: "serve", env: []string{"ADDR=" + path}}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 // A socket bound to a source port is its worker's alone: with the table
 // standing still, so that nothing is let go by a timer, its FIN arrives.
 func TestOutgoingIsNotCaptured(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,6 +51,7 @@ func TestOutgoingIsNotCaptured(t *testing.T) {
 // Port 0, UDP, abstract and SEQPACKET sockets, netlink, and what the kernel
 // refuses are untouched.
 func TestOthersAreUntouched(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	w := r.start(spec{app: "web", role: "others", env: []string{
 		"PORT=" + strconv.Itoa(freePort(t)), "SEQPACKET=" + filepath.Join(t.TempDir(), "s")}})
@@ -65,6 +68,7 @@ func TestOthersAreUntouched(t *testing.T) {
 }
 
 func TestBindFromAnotherThread(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	args := []string{has(t, "python3"), "testdata/thread_bind.py", strconv.Itoa(port)}
@@ -87,6 +91,7 @@ func TestBindFromAnotherThread(t *testing.T) {
 // A probe in a child that has died leaves a socket that nobody has; it gives
 // way to the address that the program wants.
 func TestProbeInAChild(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	w := r.start(spec{app: "web", role: "fork-probe", env: []string{"PORT=" + strconv.Itoa(port)}})
@@ -100,6 +105,7 @@ func TestProbeInAChild(t *testing.T) {
 
 // shutdown(2) by one worker closes the site; it is open again at once.
 func TestShutdownIsUndone(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -122,8 +128,10 @@ func TestShutdownIsUndone(t *testing.T) {
 // Two workers bind before either listens: with SO_REUSEADDR the kernel lets
 // both, and the second gets the first one's socket at listen; without, at bind.
 func TestBoundBeforeListening(t *testing.T) {
+	parallel(t)
 	for _, reuse := range []string{"", "1"} {
 		t.Run("reuse"+reuse, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			port := freePort(t)
 			s := spec{app: "web", role: "late-listen", env: []string{"PORT=" + strconv.Itoa(port), "REUSE=" + reuse}}
@@ -155,6 +163,7 @@ func TestBoundBeforeListening(t *testing.T) {
 
 // Where pidfd_getfd is refused we make the socket ourselves.
 func TestTakingIsRefused(t *testing.T) {
+	parallel(t)
 	for _, c := range []struct {
 		name string
 		spec func(port int) spec
@@ -171,6 +180,7 @@ func TestTakingIsRefused(t *testing.T) {
 		}, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			r.RefuseTaking(unix.EPERM)
 			port := freePort(t)
@@ -195,8 +205,44 @@ func TestTakingIsRefused(t *testing.T) {
 	}
 }
 
+// Our copy of a socket that can't be taken is kept for as long as a program may need
+// between bind and listen, whatever else is looked at meanwhile.
+func TestOwnCandidateIsKept(t *testing.T) {
+	parallel(t)
+	const kept = time.Second // settleTime
+	r := newRig(t)
+	r.RefuseTaking(unix.EPERM)
+	late := func() (w *worker, began time.Time) {
+		began = time.Now()
+		w = r.start(spec{app: "web", role: "late-listen", env: []string{"PORT=" + strconv.Itoa(freePort(t))}})
+		w.says("bound")
+		return w, began
+	}
+	for range 10 {
+		one, began := late() // which is forgotten when kept has passed
+		time.Sleep(kept / 2)
+		two, young := late()
+		time.Sleep(time.Until(began.Add(kept * 11 / 10)))
+		two.cmd.Process.Signal(syscall.SIGUSR1)
+		two.says("listening")
+		held := r.Sockets("web")
+		inTime := time.Since(young) < kept
+		one.stop(syscall.SIGKILL)
+		two.stop(syscall.SIGKILL)
+		r.Release("web")
+		if inTime {
+			if len(held) != 1 {
+				t.Errorf("held: %+v", held)
+			}
+			return
+		}
+	}
+	t.Skip("the machine is too busy to see it")
+}
+
 // python asks for a backlog of 5, on a socket that all share.
 func TestBacklogIsNotReset(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	if err := r.Open("web", []listener.Declared{{Network: "tcp", Address: fmt.Sprintf("127.0.0.1:%d", port)}}); err != nil {
@@ -216,6 +262,7 @@ func TestBacklogIsNotReset(t *testing.T) {
 
 // With our privilege an unprivileged worker gets a low port.
 func TestLowPortUnprivileged(t *testing.T) {
+	parallel(t)
 	if os.Getuid() != 0 {
 		t.Skip("not root")
 	}
@@ -252,8 +299,10 @@ func TestLowPortUnprivileged(t *testing.T) {
 // Workers that bind as fast as they can keep nobody else from binding, and
 // make nothing grow.
 func TestStorms(t *testing.T) {
+	parallel(t)
 	for _, role := range []string{"storm", "port-storm"} {
 		t.Run(role, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			r.start(spec{app: "bad", role: role, env: []string{"PORT=" + strconv.Itoa(freePort(t))}})
 			want(r, func(f listener.Bound) bool { return f.App == "bad" })
@@ -276,8 +325,40 @@ func TestStorms(t *testing.T) {
 	}
 }
 
+// full is a store that takes nothing.
+type full struct{}
+
+func (full) Push(string, int) error { return errors.New("it is full") }
+func (full) Remove(string) error    { return nil }
+
+// Where nothing can be stored any more that is said, but not of every address that a
+// worker comes up with.
+func TestReasonsAreLimited(t *testing.T) {
+	parallel(t)
+	r := newRigWith(t, listener.Config{Store: full{}})
+	r.start(spec{app: "bad", role: "port-storm", env: []string{"PORT=" + strconv.Itoa(freePort(t))}})
+	told := func() (listening, reasons int) {
+		for _, f := range r.all() {
+			switch f := f.(type) {
+			case listener.Listening:
+				listening++
+			case listener.Unavailable:
+				if strings.Contains(f.Reason, "it is full") {
+					reasons++
+				}
+			}
+		}
+		return listening, reasons
+	}
+	await(t, "it to listen on many addresses", func() bool { n, _ := told(); return n > 100 })
+	if _, n := told(); n == 0 || n > 32 {
+		t.Errorf("said %d times", n)
+	}
+}
+
 // A worker that is killed while its bind is in hand is no error to anybody.
 func TestKilledInBind(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	for range 20 {
 		w := r.start(spec{app: "web", role: "storm", env: []string{"PORT=" + strconv.Itoa(freePort(t))}})
@@ -292,6 +373,7 @@ func TestKilledInBind(t *testing.T) {
 
 // A quiesced table answers nobody; what was asked meanwhile is answered after.
 func TestQuiesce(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	r.Quiesce()
@@ -311,14 +393,15 @@ func TestQuiesce(t *testing.T) {
 // A reader ends by itself with the last process that has its filter.
 func TestReaderEndsWithItsWorker(t *testing.T) {
 	r := newRig(t)
-	before := countFDs(t)
+	before := descriptors()
 	w := r.start(spec{app: "web", role: "others", env: []string{
 		"PORT=" + strconv.Itoa(freePort(t)), "SEQPACKET=" + filepath.Join(t.TempDir(), "s")}})
 	w.wait()
-	await(t, "the reader to close its descriptor", func() bool { return countFDs(t) <= before })
+	await(t, "the reader to close its descriptor", func() bool { return descriptors() <= before })
 }
 
 func TestDetachWhileAlive(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	w := r.start(spec{app: "web", role: "storm", env: []string{"PORT=" + strconv.Itoa(freePort(t))}})
 	want(r, func(f listener.Bound) bool { return f.Worker == w.id })

@@ -71,7 +71,7 @@ func (e *estate) socketOf(r Record) *socket {
 		}
 		return s
 	}
-	s := &socket{key: k, app: r.App, addr: k.String(), seq: r.Order, given: r.Given, name: r.GivenName, as: r.As, declared: r.Declared, mode: r.Mode, adorned: r.Adorned}
+	s := &socket{key: k, app: r.App, addr: k.String(), seq: r.Order, given: r.Given, name: r.GivenName, as: r.As, declared: r.Declared, adorned: r.Adorned}
 	if k.isUnix() {
 		s.path, s.addr, s.dev, s.ino = r.Path, "unix:"+r.Path, r.Dev, r.File
 	}

@@ -8,21 +8,21 @@ import (
 	"strconv"
 	"syscall"
 	"testing"
-	"time"
 
 	"supervisor/supervisor/listener"
 )
 
 // Programs of all kinds replace each other at one address.
 func TestEvenIsReplaced(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	kinds := servers(t, port)
 	order := []string{"go", "node", "python"}
 	workers := []*worker{r.admitted(kinds["node"]), r.admitted(kinds["go"])}
 	l := startLoad(t, "tcp", fmt.Sprintf("127.0.0.1:%d", port), 4)
-	for i := range 50 {
-		workers[i%2] = workers[i%2].replace(kinds[order[i%3]], 100*time.Millisecond)
+	for i := range 12 {
+		workers[i%2] = workers[i%2].replace(func() *worker { return r.admitted(kinds[order[i%3]]) }, preDrain)
 	}
 	l.finish()
 	held := r.Sockets("web")
@@ -37,14 +37,19 @@ func TestEvenIsReplaced(t *testing.T) {
 // A program that closes what it has accepted and not read loses connections where
 // it accepts until the signal, and none where it was withdrawn before.
 func TestCloserLosesNothing(t *testing.T) {
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	s := spec{app: "web", role: "closer", env: []string{"ADDR=" + addr}}
+	parallel(t)
+	closer := func(t *testing.T) (addr string, s spec) {
+		addr = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+		return addr, spec{app: "web", role: "closer", env: []string{"ADDR=" + addr}}
+	}
 	t.Run("even", func(t *testing.T) {
+		parallel(t)
+		addr, s := closer(t)
 		r := newRig(t)
 		workers := []*worker{r.admitted(s), r.admitted(s)}
 		l := startLoad(t, "tcp", addr, 3)
-		for i := range 50 {
-			workers[i%2] = workers[i%2].replace(s, 100*time.Millisecond)
+		for i := range 18 {
+			workers[i%2] = workers[i%2].replace(func() *worker { return r.admitted(s) }, preDrain)
 		}
 		l.finish()
 		for _, w := range workers {
@@ -52,6 +57,8 @@ func TestCloserLosesNothing(t *testing.T) {
 		}
 	})
 	t.Run("shared", func(t *testing.T) {
+		parallel(t)
+		addr, s := closer(t)
 		r := newRig(t)
 		start := func() *worker { w := r.start(s); r.listening(w); return w }
 		workers := []*worker{start(), start()}
@@ -75,8 +82,10 @@ func TestCloserLosesNothing(t *testing.T) {
 // What waits in a crashed worker's share is served by its successor, beside
 // others that serve meanwhile.
 func TestCrashKeepsTheQueue(t *testing.T) {
+	parallel(t)
 	for _, lost := range []bool{true, false} {
 		t.Run(fmt.Sprintf("lost=%v", lost), func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			port := freePort(t)
 			addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -145,6 +154,7 @@ func total(by map[string]int) (n int) {
 
 // What waits for a worker that was withdrawn, and that nobody takes, is reset.
 func TestAbandoned(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	port := freePort(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -176,8 +186,10 @@ func TestAbandoned(t *testing.T) {
 
 // A reload may change the policy, either way.
 func TestPolicyChanges(t *testing.T) {
+	parallel(t)
 	for _, name := range []string{"go", "node"} {
 		t.Run(name, func(t *testing.T) {
+			parallel(t)
 			r := newRig(t)
 			port := freePort(t)
 			addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -193,15 +205,11 @@ func TestPolicyChanges(t *testing.T) {
 			l := startLoad(t, "tcp", addr, 3)
 			for _, even := range []bool{true, false, true} {
 				for i := range workers {
-					next := start(even)
-					r.Withdraw(workers[i].id)
-					time.Sleep(100 * time.Millisecond)
-					workers[i].stop(syscall.SIGINT)
-					workers[i] = next
+					workers[i] = workers[i].replace(func() *worker { return start(even) }, preDrain)
 				}
 			}
 			l.finish()
-			got := spread(t, addr, 20)
+			got := r.spread(addr, 20)
 			for _, w := range workers {
 				if n := got[strconv.Itoa(w.cmd.Process.Pid)]; n == 0 { // at random, just after load
 					t.Errorf("%v of 20", got)

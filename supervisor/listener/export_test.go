@@ -37,5 +37,27 @@ func (t *Table) Blind(errno unix.Errno, what ...string) (on *atomic.Bool) {
 	return on
 }
 
+// Counted is how many connections to a port were counted since its workers last changed;
+// ok tells if they are counted at all.
+func (t *Table) Counted(port uint16) (n int, ok bool) {
+	t.do(func() {
+		for _, s := range t.sockets {
+			if s.key.isUnix() || s.key.port != port || s.busy || len(s.choice) < 2 || t.counter == nil {
+				continue
+			}
+			ok = true
+			for _, h := range s.shares {
+				n += h.count
+			}
+		}
+	})
+	return n, ok
+}
+
 // HandMemory is what lies in a slot.
 func (h *Hands) HandMemory(n int) *[handSize]byte { return h.hand(n).mem }
+
+// AdornFile gives a file that is known by its number a mode.
+func AdornFile(path string, dev, ino uint64, mode uint32) error {
+	return adornFile(path, dev, ino, mode, -1, -1)
+}

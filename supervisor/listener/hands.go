@@ -25,6 +25,7 @@ type Hands struct {
 
 	mu    sync.Mutex
 	slots []slot // as many as the file has
+	full  int    // the slots before it are somebody's
 }
 
 // slot tells who has a slot: both may, or either alone, or nobody.
@@ -94,8 +95,8 @@ func (h *Hands) FD() int { return h.fd }
 func (h *Hands) Take() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for i := range h.slots {
-		if h.slots[i] == (slot{}) {
+	for i := h.full; i < len(h.slots); i++ {
+		if h.full = i + 1; h.slots[i] == (slot{}) {
 			h.slots[i].taken = true
 			h.hand(i).clear()
 			return i
@@ -108,6 +109,7 @@ func (h *Hands) Take() int {
 	}
 	h.slots = append(h.slots, make([]slot, more-n)...)
 	h.slots[n].taken = true
+	h.full = n + 1
 	return n
 }
 
@@ -139,6 +141,7 @@ func (h *Hands) Free(n int) {
 	defer h.mu.Unlock()
 	if n >= 0 && n < len(h.slots) {
 		h.slots[n].taken = false
+		h.full = min(h.full, n)
 	}
 }
 
@@ -169,4 +172,5 @@ func (h *Hands) release(n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.slots[n].read = false
+	h.full = min(h.full, n)
 }

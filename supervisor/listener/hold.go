@@ -91,10 +91,15 @@ func (t *Table) close(s *socket, alone bool) {
 		if t.watch != nil {
 			t.watch.remove(h)
 		}
-		t.disarm(h, alone)
+		t.disarm(h)
+		if alone {
+			// It refuses, and is in nobody's way, at once: a poll has it a moment longer,
+			// as has what we have just forked.
+			_ = unix.Shutdown(h.fd, unix.SHUT_RDWR)
+		}
 	}
-	if s.path != "" && !s.given && sameFile(s.path, s.dev, s.ino) {
-		_ = unix.Unlink(s.path) // a path that can't be unlinked stays a stale file
+	if s.path != "" && !s.given {
+		s.removeFile()
 	}
 	for _, h := range s.shares {
 		t.letGo(h)
@@ -155,13 +160,18 @@ func (t *Table) tell(m *member, f Fact) {
 	}
 }
 
-// unavailable says once for an app why its sockets can't be shared.
+// unavailable says once for an app why its sockets can't be shared. An address may be
+// in a reason, so a worker can make ever new ones.
 func (t *Table) unavailable(worker uint64, app, reason, remedy string) {
-	k := [2]string{app, reason}
-	if t.warned[k] {
+	said := t.warned[app]
+	if said[reason] || len(said) == maxReasons {
 		return
 	}
-	t.warned[k] = true
+	if said == nil {
+		said = map[string]bool{}
+		t.warned[app] = said
+	}
+	said[reason] = true
 	t.facts(Unavailable{Worker: worker, App: app, Reason: reason, Remedy: remedy})
 }
 
@@ -216,12 +226,16 @@ func (t *Table) startSettling() {
 	if t.quiet || t.adopting || t.settling || t.keeping {
 		return
 	}
+	young, at := t.abandon(), time.Now()
 	for _, c := range t.candidates {
-		if c.own >= 0 {
+		switch {
+		case c.own < 0:
+		case at.Sub(c.since) >= settleTime:
 			t.forget(c)
+		default:
+			young = true // or its worker's listen would not find it
 		}
 	}
-	young, at := t.abandon(), time.Now()
 	due := t.suspects(func(h *share) bool {
 		age := at.Sub(h.since)
 		young = young || !h.settled && age < settleTime

@@ -63,6 +63,9 @@ const (
 	// others are not told.
 	maxFacts       = 64
 	factsPerSecond = 20
+	// maxReasons is how many reasons are told why an app's sockets can't be shared,
+	// until the app is stopped.
+	maxReasons = 32
 	// maxLooks is how many EADDRINUSE of one worker have their holder looked
 	// up in /proc at once, and looksPerSecond how many after that.
 	maxLooks       = 8
@@ -96,6 +99,9 @@ type Store interface {
 type Config struct {
 	// Store may be nil: nothing is stored then.
 	Store Store
+	// Holder is the process that has copies of what is stored, if that is not our parent
+	// (a keeper that took another's place); nil, or 0: it is our parent.
+	Holder func() (pid int)
 	// Facts gets every fact, in order, from the goroutine that owns the
 	// table and before the worker gets its answer. It must not block, and
 	// must not call the Table.
@@ -134,9 +140,6 @@ type Declared struct {
 	Address string
 	// Name is the descriptor's name for LISTEN_FDNAMES, may be empty.
 	Name string
-	// Mode is the permission of a unix socket's file; 0 takes what the umask
-	// of the first worker that binds it gives.
-	Mode uint32
 }
 
 // File is a declared socket as it is passed to a worker. FD stays the table's
@@ -197,7 +200,7 @@ type (
 		Err       error
 	}
 	// Unavailable says why the sockets of an app can't be shared by the
-	// interceptor, once for an app and reason.
+	// interceptor, once for an app and reason, maxReasons at most.
 	Unavailable struct {
 		Worker         uint64
 		App            string

@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// think is the pause of a client between two requests: without it the clients take the
+// processors from whom they ask.
+const think = time.Millisecond
+
 // load is clients that make a new connection for each request.
 type load struct {
 	t            *testing.T
@@ -32,7 +36,7 @@ func startLoad(t *testing.T, network, addr string, clients int) *load {
 				select {
 				case <-l.stop:
 					return
-				default:
+				case <-time.After(think):
 				}
 				_, err := get(network, addr)
 				if err != nil {

@@ -14,8 +14,8 @@ import (
 
 // look marks those of the suspects that a process other than ours has open, or
 // may have: one of a worker that has the socket and can't be looked into. The
-// process first is looked at first, since it mostly has them all. Our parent is
-// passed over: the keeper or systemd, which store what we hold.
+// process first is looked at first, since it mostly has them all. Who stores what we
+// hold is passed over: the keeper, or systemd, which is our parent as it mostly is.
 func (t *Table) look(all suspects, first int) {
 	missing := len(all)
 	for _, s := range all {
@@ -30,9 +30,9 @@ func (t *Table) look(all suspects, first int) {
 	if missing == 0 {
 		return
 	}
-	self, parent := strconv.Itoa(os.Getpid()), strconv.Itoa(os.Getppid())
+	ours := [...]string{strconv.Itoa(os.Getpid()), strconv.Itoa(os.Getppid()), strconv.Itoa(t.holder())}
 	for _, pid := range processes() {
-		if pid == self || pid == parent {
+		if slices.Contains(ours[:], pid) {
 			continue
 		}
 		if missing -= t.lookAt(all, pid); missing == 0 {
@@ -53,23 +53,67 @@ func (t *Table) hidden(pid int) bool {
 	return denied(err)
 }
 
-// lookAt marks what one process has open, and counts what was not known yet.
+// lookAt marks what one process has open, and counts what was not known yet. A process
+// that we have just forked has all that we have, until it has executed its program: it is
+// known by the beacon.
 func (t *Table) lookAt(all suspects, pid string) (found int) {
 	if t.refused != nil && t.refused("/proc/"+pid+"/fd") != nil {
 		return 0
 	}
+	has := map[string]uint64{} // what is a suspect's, by path
 	for _, fd := range names("/proc/" + pid + "/fd") {
-		link, err := os.Readlink("/proc/" + pid + "/fd/" + fd)
-		if err != nil {
-			continue
+		path := "/proc/" + pid + "/fd/" + fd
+		inode, ok := socketAt(path)
+		if ok && inode == t.beacon.inode {
+			return 0
 		}
-		inode, ok := socketInode(link)
 		if s := all[inode]; ok && s != nil && !s.open {
+			has[path] = inode
+		}
+	}
+	for path, inode := range has {
+		if again, ok := socketAt(path); !ok || again != inode {
+			continue // it has gone with the beacon
+		}
+		if s := all[inode]; !s.open {
 			s.open = true
 			found++
 		}
 	}
 	return found
+}
+
+// socketAt is the inode of the socket that a link in /proc/PID/fd leads to.
+func socketAt(path string) (inode uint64, ok bool) {
+	link, err := os.Readlink(path)
+	if err != nil {
+		return 0, false
+	}
+	return socketInode(link)
+}
+
+// beacon is a socket that nobody but us has, and what we have forked until it executes
+// something.
+type beacon struct {
+	fd    int
+	inode uint64 // 0: there is none
+}
+
+// light makes the beacon. Without it what we fork is taken for somebody who has what we
+// have, for an instant.
+func light() (b beacon) {
+	var err error
+	if b.fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
+		return beacon{fd: -1}
+	}
+	b.inode, _ = inodeOf(b.fd)
+	return b
+}
+
+func (b beacon) close() {
+	if b.fd >= 0 {
+		unix.Close(b.fd)
+	}
 }
 
 // processes are the names in /proc that are numbers.

@@ -1,10 +1,10 @@
 package listener_test
 
 import (
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
@@ -31,11 +31,7 @@ const roleEnv = "LISTENER_TEST_ROLE"
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "":
-		code := m.Run()
-		if faulty.dir != "" {
-			os.RemoveAll(faulty.dir)
-		}
-		os.Exit(code)
+		os.Exit(run(m))
 	case "shim":
 		fmt.Fprintln(os.Stderr, "shim:", shim())
 	case "serve":
@@ -44,6 +40,32 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, program(os.Getenv(roleEnv)))
 	}
 	os.Exit(1)
+}
+
+// run executes the tests. They wait more than they work, so more of them go on at once
+// than there are processors.
+func run(m *testing.M) (code int) {
+	flag.Parse()
+	flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0))))
+	if a, b, err := os.Pipe(); err == nil { // the runtime opens what it polls with
+		a.Close()
+		b.Close()
+	}
+	before := descriptors()
+	if flag.Lookup("test.run").Value.String()+flag.Lookup("test.list").Value.String() == "" {
+		buildFaulty() // while tests wait that don't need it
+	}
+	code = m.Run()
+	if faulty.done != nil {
+		<-faulty.done
+		os.RemoveAll(faulty.dir)
+	}
+	// Of tests that go on beside each other nobody can tell which has left something.
+	if after := descriptors(); after > before && code == 0 {
+		fmt.Fprintf(os.Stderr, "%d descriptors before all tests, %d after:\n%s", before, after, listFDs())
+		return 1
+	}
+	return code
 }
 
 // shim installs the filter, gives its descriptor away and becomes the program.
@@ -80,6 +102,20 @@ func shim() error {
 	return syscall.Exec(path, os.Args[1:], os.Environ())
 }
 
+// programs is the binary that plays the shim and the programs. With the race detector
+// each of them would take a quarter of a second to come up.
+func programs(t testing.TB) string {
+	t.Helper()
+	if raceDetector {
+		return faultyBinary(t)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return self
+}
+
 // rig is a table with the facts that it told.
 type rig struct {
 	*listener.Table
@@ -98,38 +134,34 @@ func newRig(t testing.TB) *rig {
 // newRigWith is newRig with more than facts.
 func newRigWith(t testing.TB, cfg listener.Config) *rig {
 	t.Helper()
-	fds := countFDs(t)
-	goroutines := runtime.NumGoroutine()
+	leaktight(t)
 	r := &rig{t: t, more: make(chan struct{})}
 	cfg.Facts = r.record
 	r.Table = listener.New(cfg)
 	t.Cleanup(func() {
 		r.Close()
-		http.DefaultClient.CloseIdleConnections()
-		await(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= goroutines })
 		if t.Failed() {
 			for _, f := range r.all() {
 				t.Logf("%T%+v", f, f)
 			}
 		}
-		if n := countFDs(t); n > fds {
-			t.Errorf("%d descriptors before, %d after:\n%s", fds, n, listFDs())
-		}
 	})
 	return r
 }
 
-// await is for what has no event: the end of other goroutines.
+// await is for what has no event: the end of other goroutines, a queue of the kernel's.
 func await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
+	ticks := time.NewTicker(time.Millisecond)
+	defer ticks.Stop()
 	for !ok() {
 		if time.Now().After(deadline) {
 			buf := make([]byte, 1<<16)
 			t.Errorf("waited in vain for %s:\n%s", what, buf[:runtime.Stack(buf, true)])
 			return
 		}
-		runtime.Gosched()
+		<-ticks.C
 	}
 }
 
@@ -251,10 +283,7 @@ func (r *rig) start(s spec) *worker {
 // descriptor what it has to.
 func (r *rig) startWith(s spec, attach func(w listener.Worker, fd int)) *worker {
 	r.t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		r.t.Fatal(err)
-	}
+	self := programs(r.t)
 	if len(s.args) == 0 {
 		s.args = []string{self}
 	}
@@ -266,8 +295,7 @@ func (r *rig) startWith(s spec, attach func(w listener.Worker, fd int)) *worker 
 	theirs := os.NewFile(uintptr(pair[1]), "shim")
 	w := &worker{r: r, id: r.ids.Add(1), out: &output{more: make(chan struct{})}, exited: make(chan struct{})}
 	w.cmd = exec.Command(self, s.args...)
-	w.cmd.Env = append(os.Environ(), append(s.env, roleEnv+"=shim", "SHIM_ROLE="+s.role,
-		"GORACE=atexit_sleep_ms=0")...) // else the end of a worker takes a second
+	w.cmd.Env = append(os.Environ(), append(s.env, roleEnv+"=shim", "SHIM_ROLE="+s.role)...)
 	if s.unlink {
 		w.cmd.Env = append(w.cmd.Env, "SHIM_UNLINK=1")
 	}
@@ -329,6 +357,9 @@ func (w *worker) wait() {
 	}
 }
 
+// ports are all that freePort has given.
+var ports sync.Map
+
 // freePort is one that nobody listens on at the moment. It lies below the
 // ports that the kernel gives to clients: of those, some client of a test that
 // runs beside this one would have it before the worker binds.
@@ -336,6 +367,9 @@ func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
 		port := 20000 + rand.IntN(12000)
+		if _, given := ports.LoadOrStore(port, true); given {
+			continue // to a test beside this one, which may not listen yet
+		}
 		ln, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
 		if err != nil {
 			continue
@@ -347,10 +381,8 @@ func freePort(t testing.TB) int {
 	return 0
 }
 
-func countFDs(t testing.TB) int {
-	t.Helper()
-	return len(strings.Fields(listFDs()))
-}
+// descriptors is how many of them are open.
+func descriptors() int { return len(strings.Fields(listFDs())) }
 
 func listFDs() string {
 	entries, _ := os.ReadDir("/proc/self/fd")

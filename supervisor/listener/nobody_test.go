@@ -133,6 +133,7 @@ func TestKeptForWhoBinds(t *testing.T) {
 // Shares of even workers go to the next ones, those with a queue first, and nobody who
 // waits is reset meanwhile.
 func TestKeptForEvenWorkers(t *testing.T) {
+	parallel(t)
 	addr := "127.0.0.1:" + strconv.Itoa(freePort(t))
 	even := goServer(addr)
 	even.even = true

@@ -2,11 +2,12 @@ package listener
 
 import "golang.org/x/sys/unix"
 
-// Quiesce returns when nothing is read, watched, told, stored or recorded any more.
+// Quiesce returns when nothing is read, watched, told, stored or recorded any more,
+// and everything is on record.
 // It closes nothing; calls of workers wait for Resume, or for another process that
 // has copies of the descriptors. A call in hand is answered before, as soon as what
 // it has changed is on record, or is left in its slot of Hands. Quiesce and Resume
-// are called by one goroutine.
+// are called by one goroutine; what is changed between them is on record after Resume.
 func (t *Table) Quiesce() {
 	phases := map[*pump]*phase{}
 	t.do(func() {
@@ -25,7 +26,7 @@ func (t *Table) Quiesce() {
 		}
 	}
 	t.scans.Wait()
-	t.do(func() {
+	t.doOnRecord(func() {
 		for _, s := range t.sockets {
 			s.busy = len(s.shares) > 1 // nobody counts: the choice is at random meanwhile
 			t.steer(s)
@@ -84,6 +85,7 @@ func (t *Table) Close() {
 		for _, s := range t.strays {
 			unix.Close(s.fd)
 		}
+		t.beacon.close()
 		close(t.closed)
 	})
 	<-t.done

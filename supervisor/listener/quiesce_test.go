@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -36,6 +37,17 @@ func (s *slowRecorder) record([]listener.Record) <-chan struct{} {
 
 func (s *slowRecorder) changes() int { s.mu.Lock(); defer s.mu.Unlock(); return s.count }
 
+// notYet fails if something happens that has to wait. That it would have happened within
+// this time is likely, not sure.
+func notYet(t *testing.T, what <-chan struct{}, complaint string) {
+	t.Helper()
+	select {
+	case <-what:
+		t.Fatal(complaint)
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
 // A worker is answered only when what it has got is on record. Quiesce waits for
 // that, and after it nothing is recorded until Resume.
 func TestQuiesceWaitsForTheRecord(t *testing.T) {
@@ -47,14 +59,7 @@ func TestQuiesceWaitsForTheRecord(t *testing.T) {
 	<-s.asked
 	still := make(chan struct{})
 	go func() { r.Quiesce(); close(still) }() // ends with the record
-	for range 100 {
-		select {
-		case <-still:
-			t.Fatal("quiesced, and the call is not answered")
-		default:
-		}
-		r.Sockets("web") // a turn of the table
-	}
+	notYet(t, still, "quiesced, and the call is not answered")
 	close(s.done)
 	<-still
 	before := s.changes()
@@ -71,8 +76,23 @@ func TestQuiesceWaitsForTheRecord(t *testing.T) {
 	}
 }
 
+// What was changed last is on record, too, when Quiesce returns: a successor reads it.
+func TestQuiesceIsOnRecord(t *testing.T) {
+	s := newSlowRecorder()
+	r := newRigWith(t, listener.Config{Record: s.record})
+	list := []listener.Declared{tcp("127.0.0.1:%d", freePort(t))}
+	go func() { r.Open("web", list) }() // ends with the record
+	<-s.asked
+	still := make(chan struct{})
+	go func() { r.Quiesce(); close(still) }() // ends with the record
+	notYet(t, still, "quiesced, and what is held is not on record")
+	close(s.done)
+	<-still
+}
+
 // A call that waits for a sibling is left in hand, and is answered after Resume.
 func TestQuiesceLeavesWhatWaits(t *testing.T) {
+	parallel(t)
 	h := newHands(t, -1)
 	r := newRigWith(t, listener.Config{Hands: h})
 	for range 20 {
@@ -110,6 +130,7 @@ func (w *witness) record([]listener.Record) <-chan struct{} { w.recorded.Add(1);
 // A successor that was quiesced before it adopts touches nothing before Resume, and
 // answers then what came in the meantime.
 func TestSuccessorTouchesNothing(t *testing.T) {
+	parallel(t)
 	k := newKeeper(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	s := goServer(addr)
@@ -159,6 +180,7 @@ func TestSuccessorTouchesNothing(t *testing.T) {
 
 // What was brought before Quiesce is judged after Resume.
 func TestResumeSettles(t *testing.T) {
+	parallel(t)
 	r := newRig(t)
 	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
 	w := r.start(spec{app: "web", role: "let-go", env: []string{"ADDR=" + addr}})

@@ -43,9 +43,8 @@ type Record struct {
 	GivenName string `json:"given_name,omitempty"`
 	As        string `json:"as,omitempty"`
 
-	Declared bool   `json:"declared,omitempty"`
-	Mode     uint32 `json:"mode,omitempty"`    // declared, of the file; 0: by the umask
-	Adorned  bool   `json:"adorned,omitempty"` // the file has its owner and mode
+	Declared bool `json:"declared,omitempty"`
+	Adorned  bool `json:"adorned,omitempty"` // the file has its owner and mode
 
 	Index     int  `json:"index"`               // in the kernel's SO_REUSEPORT group
 	First     bool `json:"first,omitempty"`     // what workers share that are not even
@@ -89,7 +88,7 @@ func (h *share) describe(i int) Record {
 	r := Record{
 		Seq: h.seq, Inode: h.inode, App: s.app, Addr: s.addr, Order: s.seq,
 		Given: s.given, GivenName: s.name, As: s.as,
-		Declared: s.declared, Mode: s.mode, Adorned: s.adorned,
+		Declared: s.declared, Adorned: s.adorned,
 		Index: i, First: s.first == h, Listening: h.listening, MPTCP: h.mptcp,
 		Origin: h.origin, Settled: h.settled, Last: h.last, Withdrawn: h.withdrawn,
 	}

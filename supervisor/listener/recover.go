@@ -10,14 +10,19 @@ import (
 )
 
 // Recover gets the descriptor of a recorded socket out of a process that has it
-// open, one of pids, for a store that was lost together with the daemon
-// (pidfd_getfd(2)). It is close-on-exec and the caller's, who also stores it anew
+// open, for a store that was lost together with the daemon (pidfd_getfd(2)): one that
+// has called listen on it (behind npm or a shell the worker's main process hasn't got
+// it), or one of pids. It is close-on-exec and the caller's, who also stores it anew
 // under r.Name(). The error says that none of them has it, or why it can't be
 // taken: without CAP_SYS_PTRACE the kernel may refuse to take from a process that
 // is no child (Yama).
 func Recover(r Record, pids []int) (fd int, err error) {
 	err = errors.New("no process has it open")
-	for _, pid := range pids {
+	var all []int
+	for _, o := range r.Owners {
+		all = append(all, o.Listens...)
+	}
+	for _, pid := range append(all, pids...) {
 		taken, reason := takeFrom(pid, r.Inode)
 		if taken >= 0 {
 			return taken, nil

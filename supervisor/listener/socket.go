@@ -24,9 +24,8 @@ type socket struct {
 	as    string // as which it is declared, if that is another address than its own
 
 	declared bool
-	mode     uint32 // of a declared unix socket
-	adorned  bool   // its file has got its owner and mode
-	adorning bool   // or is getting them
+	adorned  bool // its file has got its owner and mode
+	adorning bool // or is getting them
 
 	first  *share   // what workers share that are not even
 	shares []*share // in the kernel's order; one if nobody is even

@@ -26,9 +26,11 @@ var errClosed = errors.New("the table of sockets is closed")
 // goroutine but the one that Facts is called from.
 type Table struct {
 	store     Store
+	holder    func() int
 	facts     func(Fact)
 	somaxconn int
 	hands     *Hands
+	beacon    beacon
 	takeFD    func(pidfd, fd int) (int, error) // pidfd_getfd, replaced by tests
 	refused   func(path string) error          // tests: what of /proc can't be seen, and why
 
@@ -44,7 +46,7 @@ type Table struct {
 	candidates map[uint64]*candidate // by inode
 	members    map[uint64]*member
 	pumps      map[*pump]struct{}
-	warned     map[[2]string]bool // app, reason
+	warned     map[string]map[string]bool // app, reason
 	seq        uint64
 	keeping    bool // Keep: what apps leave is nobody's, and stays
 	quiet      bool // Quiesce: nothing is begun any more
@@ -66,8 +68,10 @@ type Table struct {
 func New(cfg Config) *Table {
 	t := &Table{
 		store:      cfg.Store,
+		holder:     cfg.Holder,
 		facts:      cfg.Facts,
 		hands:      cfg.Hands,
+		beacon:     light(),
 		journal:    journal{record: cfg.Record},
 		somaxconn:  readSomaxconn(),
 		takeFD:     func(pidfd, fd int) (int, error) { return unix.PidfdGetfd(pidfd, fd, 0) },
@@ -80,7 +84,7 @@ func New(cfg Config) *Table {
 		candidates: map[uint64]*candidate{},
 		members:    map[uint64]*member{},
 		pumps:      map[*pump]struct{}{},
-		warned:     map[[2]string]bool{},
+		warned:     map[string]map[string]bool{},
 		settle:     time.NewTimer(settleTime),
 		calm:       time.NewTimer(calmTime),
 	}
@@ -88,6 +92,9 @@ func New(cfg Config) *Table {
 	t.calm.Stop()
 	if t.facts == nil {
 		t.facts = func(Fact) {}
+	}
+	if t.holder == nil {
+		t.holder = func() int { return 0 }
 	}
 	go t.run() // ends with Close
 	return t
@@ -250,10 +257,6 @@ func (t *Table) Release(app string) {
 		for _, s := range t.of(func(s *socket) bool { return s.app == app }) {
 			t.leave(s, true)
 		}
-		for k := range t.warned {
-			if k[0] == app {
-				delete(t.warned, k)
-			}
-		}
+		delete(t.warned, app)
 	})
 }

@@ -50,18 +50,12 @@ func (r *reader) adorn(g target, s *socket) {
 		r.blind("the worker's umask", err)
 		return
 	}
-	// path, mode and file don't change while the socket is being handed out.
-	if !sameFile(s.path, s.dev, s.ino) {
-		return
-	}
-	mode := s.mode
-	if mode == 0 {
-		mode = 0o777 &^ st.umask
-	}
+	// path and file don't change while the socket is being handed out.
+	uid := -1
 	if unix.Geteuid() == 0 {
-		_ = unix.Lchown(s.path, st.uid, st.gid)
+		uid = st.uid
 	}
-	if err := unix.Chmod(s.path, mode); err != nil {
+	if err := adornFile(s.path, s.dev, s.ino, 0o777&^st.umask, uid, st.gid); err != nil {
 		r.unavailable("cannot set the mode of "+s.addr+": "+err.Error(), "declare it in a folder of the supervisor's user")
 	}
 }
