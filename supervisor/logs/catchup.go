@@ -90,6 +90,9 @@ func (s *Set) placeOf(path string) place {
 		seq := s.hub.seq.Load()
 		s.reg.mu.Unlock()
 		if f != nil {
+			if !f.owned.Load() { // what an earlier process has written at last is not known yet, and about to be
+				_ = f.call(func() error { return nil })
+			}
 			f.shown.mu.Lock()
 			defer f.shown.mu.Unlock()
 			return f.shown.place

@@ -179,6 +179,9 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 	defer p.mu.Unlock()
 	p.file, p.size, p.seq = f.id, f.size, f.set.hub.seq.Add(1)
 	followers := f.set.hub.matching(st)
+	if len(chunk) > 0 && len(f.left.text) > 0 {
+		st.shown, f.left = f.left, openLine{}
+	}
 	line := Line{Worker: st.worker, Label: st.label, Stream: st.kind, seq: p.seq}
 	if followers == nil {
 		if i := bytes.LastIndexByte(chunk, '\n') + 1; i > 0 {
