@@ -143,7 +143,7 @@ func TestNodeFloodOfMessages(t *testing.T) {
 
 func TestNodeLongLineNeedsNoMemory(t *testing.T) {
 	r, w := startNode(t)
-	const long = 100 << 20
+	const long = 40 << 20
 	part := bytes.Repeat([]byte("x"), 1<<20)
 	var before, after runtime.MemStats
 	runtime.GC()
