@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -81,8 +82,9 @@ func (c Child) Env(base int) []string {
 	return env
 }
 
-// Gates are one worker's channels. Start, Quiesce, Resume, Drain, Alone, CloseChild and Close are
-// the owner's, one at a time; Send is anybody's at any time.
+// Gates are one worker's channels. CloseChild, Alone, Drain and Close are the owner's, one at a
+// time; Start, Quiesce and Resume may come while the owner drains or closes; Send is anybody's at
+// any time.
 type Gates struct {
 	worker  uint64
 	facts   func(Fact)
@@ -95,6 +97,9 @@ type Gates struct {
 	out     *writer   // nil without Node
 	parent  *os.File  // tableflip: open as long as the worker's predecessor is there
 	closers []func() error
+
+	turn sync.Mutex // of who lets the readers and the writer run, or rest
+	over bool       // under turn: Drain or Close has put them to rest for good
 }
 
 // Open creates the channels and reads nothing yet. The caller forks with Child, and then calls
@@ -250,6 +255,13 @@ func (g *Gates) Start() { g.Resume() }
 // comes until Resume. Nothing is closed; what the worker says meanwhile waits in the kernel.
 // Sends wait, too.
 func (g *Gates) Quiesce() {
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	g.rest()
+}
+
+// rest is Quiesce; turn is held.
+func (g *Gates) rest() {
 	for _, r := range g.readers {
 		r.halt()
 	}
@@ -265,8 +277,13 @@ func (g *Gates) Quiesce() {
 	}
 }
 
-// Resume undoes Quiesce. Channels that have ended stay so.
+// Resume undoes Quiesce. Channels that have ended stay so, and all of them after Drain.
 func (g *Gates) Resume() {
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	if g.over {
+		return
+	}
 	for _, r := range g.readers {
 		r.start()
 	}
@@ -277,17 +294,23 @@ func (g *Gates) Resume() {
 
 // Drain is for a worker that has exited: it returns when all that it said has been reported, or
 // with ctx's error, since a process that it left behind may hold its ends open. No fact comes
-// after it. Call it between Start and Close.
+// after it, and Send fails. Call it between Start and Close.
 func (g *Gates) Drain(ctx context.Context) error {
 	var err error
 	for _, r := range g.stream {
 		select {
-		case <-r.done:
+		case <-r.ended:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
 	}
-	g.Quiesce()
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	g.over = true
+	g.rest()
+	if g.out != nil {
+		g.out.leave()
+	}
 	if g.said != nil {
 		g.said.sweep() // a datagram socket has no end
 	}
@@ -297,7 +320,10 @@ func (g *Gates) Drain(ctx context.Context) error {
 // Close ends the readers, fails the Sends that wait, and closes every descriptor. A worker that
 // still lives sees the end of its Node channel. It may be called twice, and without Start.
 func (g *Gates) Close() {
-	g.Quiesce()
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	g.over = true
+	g.rest()
 	if g.out != nil {
 		g.out.shut()
 	}

@@ -44,7 +44,6 @@ func TestNodeReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.silent()
-	r.Resume()
 	if err := r.Send(t.Context(), "shutdown"); !errors.Is(err, ErrGone) {
 		t.Fatalf("Send to one that is gone: %v", err)
 	}
