@@ -251,9 +251,7 @@ func (f *file) settle() {
 	for _, st := range f.streams {
 		if st.spool == nil && st.adopted && !st.settled {
 			st.settled = true
-			if !f.lineStart && st.marked() {
-				f.steps(st, 1, false)
-			}
+			f.finish(st)
 		}
 	}
 	for _, st := range f.streams {
