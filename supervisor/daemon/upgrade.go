@@ -100,6 +100,7 @@ func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 	}
 	each(attendants, func(p *attendant) { p.child.Quiesce() })
 	w.logs.Quiesce()
+	d.showNoMore() // what was read; the rest is the successor's to show
 	w.journal.rest(true)
 	return w.journal.now(), nil
 }
@@ -108,6 +109,9 @@ func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 func (d *daemon) resume() {
 	w := d.world
 	w.journal.rest(false)
+	if d.console == nil {
+		d.show()
+	}
 	w.logs.Resume()
 	attendants := w.all()
 	each(attendants, func(p *attendant) { p.child.Resume() })
