@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -104,23 +106,66 @@ func inContainer(t *testing.T, rate string) *app {
 
 // What a worker prints while no supervisor runs is shown by the next.
 func TestStandardOutputAfterAGap(t *testing.T) {
-	s := newSite(t, inContainer(t, "5/200ms"))
-	s.lossy = true // in files
-	c := s.foreground()
-	before := s.steady()
-	keeper := lab.Hold(t, c.cmd.Process.Pid)
-	for range 2 {
-		c.next() // and in the pause that follows nothing is on its way
-		<-time.After(100 * time.Millisecond)
-		daemon := s.daemon()
+	s := newSite(t)
+	order, printed := filepath.Join(s.Dir, "order"), filepath.Join(s.Dir, "printed")
+	if err := unix.Mkfifo(order, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const script = "exec 3<>order\nwhile read -r line <&3; do echo \"$line\"; echo \"$line\" >printed; done\n"
+	const ecosystem = "apps:\n  - {name: echo, script: echo.sh, out_file: /dev/null, error_file: /dev/null, min_uptime: 0}\n"
+	for name, text := range map[string]string{"echo.sh": script, "ecosystem.yaml": ecosystem} {
+		if err := os.WriteFile(filepath.Join(s.Dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	orders, err := os.OpenFile(order, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer orders.Close()
+	print := func(line string) {
+		t.Helper()
+		watch := lab.NewWatch(t, s.Dir)
+		fmt.Fprintln(orders, line)
+		if !watch.Until(func() bool {
+			text, _ := os.ReadFile(printed)
+			return string(text) == line+"\n"
+		}) {
+			t.Fatalf("%q is not printed", line)
+		}
+	}
+	cmd := s.Command("start", "--no-daemon")
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })                 // of a test that fails
+	stdout.(*os.File).SetReadDeadline(time.Now().Add(guard)) // a pipe's end (os/exec)
+	keeper, shown := lab.Hold(t, cmd.Process.Pid), bufio.NewScanner(stdout)
+	want := func(line string) {
+		t.Helper()
+		if !shown.Scan() || shown.Text() != "echo:0 | "+line {
+			t.Fatalf("%q, want %q", shown.Text(), line)
+		}
+	}
+	print("before")
+	want("before")
+	for i := range 10 {
+		daemon, line := s.daemon(), fmt.Sprint("gap ", i)
 		keeper.Signal(unix.SIGSTOP)
 		daemon.Kill()
-		<-time.After(gap) // in which lines are printed
+		print(line)
 		keeper.Signal(unix.SIGCONT)
-		c.next()
-		s.same("a second without a supervisor", before, s.steady())
+		want(line)
 	}
-	c.end()
+	s.Must("kill")
+	if shown.Scan() {
+		t.Errorf("more: %q", shown.Text())
+	}
+	cmd.Wait()
 }
 
 // A supervisor that is replaced shows what it has read.

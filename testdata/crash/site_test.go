@@ -45,7 +45,7 @@ const (
 // web is the app that most tests have: two Go servers.
 func web(t *testing.T) *app {
 	t.Helper()
-	return &app{name: "web", script: built(t, buildServer), instances: 2, rate: "4000/80ms"}
+	return &app{name: "web", script: built(t, buildServer), instances: 2, rate: "2000/80ms"}
 }
 
 // stamped and objects are web with formatted logs.
