@@ -81,6 +81,7 @@ func (l *listener) Close() error {
 }
 
 func TestARequestOnAConnectionThatWasAcceptedBeforeTheEndIsAnswered(t *testing.T) {
+	t.Parallel() // it waits for the limits
 	s := start(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })
 	fresh, kept := s.dial(t), s.dial(t)
 	if resp := ask(t, kept); resp.Close {
@@ -99,6 +100,7 @@ func TestARequestOnAConnectionThatWasAcceptedBeforeTheEndIsAnswered(t *testing.T
 }
 
 func TestARequestUnderWayIsWaitedFor(t *testing.T) {
+	t.Parallel() // it waits for the limits
 	begun, finish := make(chan struct{}), make(chan struct{})
 	s := start(t, func(w http.ResponseWriter, _ *http.Request) {
 		close(begun)
@@ -126,6 +128,7 @@ func TestARequestUnderWayIsWaitedFor(t *testing.T) {
 }
 
 func TestSilentConnectionsDoNotHoldItForEver(t *testing.T) {
+	t.Parallel() // it waits for the limits
 	s := start(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "ok") })
 	s.dial(t)
 	ask(t, s.dial(t))
@@ -136,6 +139,7 @@ func TestSilentConnectionsDoNotHoldItForEver(t *testing.T) {
 }
 
 func TestAListenerThatFailsEndsIt(t *testing.T) {
+	t.Parallel() // it waits for the limits
 	s := start(t, nil)
 	s.ln.Close()
 	if err := <-s.done; err == nil {

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -243,6 +244,7 @@ func TestAdoptedInTheMiddleOfALine(t *testing.T) {
 	for r.pending() > 0 { // the part is read in a step of its own
 		r.Quiesce()
 		r.Resume()
+		runtime.Gosched() // to the reader, for whom one processor has no other moment
 	}
 	r.Quiesce()
 	r.succeed(false)

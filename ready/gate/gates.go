@@ -82,8 +82,9 @@ func (c Child) Env(base int) []string {
 	return env
 }
 
-// Gates are one worker's channels. Start, Drain, Alone, CloseChild and Close are the owner's, one
-// at a time; Send, and Quiesce with Resume, are anybody's at any time.
+// Gates are one worker's channels. CloseChild, Alone, Drain and Close are the owner's, one at a
+// time; Start, Quiesce and Resume may come while the owner drains or closes; Send is anybody's at
+// any time.
 type Gates struct {
 	worker  uint64
 	facts   func(Fact)
@@ -97,9 +98,8 @@ type Gates struct {
 	parent  *os.File  // tableflip: open as long as the worker's predecessor is there
 	closers []func() error
 
-	mu     sync.Mutex // of who starts and halts the readers: a worker may end while it is handed over
-	over   bool       // drained: nothing is read any more
-	closed bool
+	turn sync.Mutex // of who lets the readers and the writer run, or rest
+	over bool       // under turn: Drain or Close has put them to rest for good
 }
 
 // Open creates the channels and reads nothing yet. The caller forks with Child, and then calls
@@ -255,13 +255,13 @@ func (g *Gates) Start() { g.Resume() }
 // comes until Resume. Nothing is closed; what the worker says meanwhile waits in the kernel.
 // Sends wait, too.
 func (g *Gates) Quiesce() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.quiesce()
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	g.rest()
 }
 
-// quiesce is Quiesce. The caller holds mu.
-func (g *Gates) quiesce() {
+// rest is Quiesce; turn is held.
+func (g *Gates) rest() {
 	for _, r := range g.readers {
 		r.halt()
 	}
@@ -277,60 +277,53 @@ func (g *Gates) quiesce() {
 	}
 }
 
-// Resume undoes Quiesce. Channels that have ended stay so; after Drain nothing is read any more,
-// and Send tells that the worker is gone.
+// Resume undoes Quiesce. Channels that have ended stay so, and all of them after Drain.
 func (g *Gates) Resume() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.over {
-		for _, r := range g.readers {
-			r.start()
-		}
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	if g.over {
+		return
 	}
-	if g.out != nil && !g.closed {
+	for _, r := range g.readers {
+		r.start()
+	}
+	if g.out != nil {
 		g.out.start()
 	}
 }
 
 // Drain is for a worker that has exited: it returns when all that it said has been reported, or
 // with ctx's error, since a process that it left behind may hold its ends open. No fact comes
-// after it. Call it between Start and Close.
+// after it, and Send fails. Call it between Start and Close.
 func (g *Gates) Drain(ctx context.Context) error {
 	var err error
-	for _, done := range g.reading() {
+	for _, r := range g.stream {
 		select {
-		case <-done:
+		case <-r.ended:
 		case <-ctx.Done():
 			err = context.Cause(ctx)
 		}
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
+	g.turn.Lock()
+	defer g.turn.Unlock()
 	g.over = true
-	g.quiesce()
+	g.rest()
+	if g.out != nil {
+		g.out.leave()
+	}
 	if g.said != nil {
 		g.said.sweep() // a datagram socket has no end
 	}
 	return err
 }
 
-// reading is what is closed when the readers that run now have ended.
-func (g *Gates) reading() (done []<-chan struct{}) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, r := range g.stream {
-		done = append(done, r.done)
-	}
-	return done
-}
-
 // Close ends the readers, fails the Sends that wait, and closes every descriptor. A worker that
 // still lives sees the end of its Node channel. It may be called twice, and without Start.
 func (g *Gates) Close() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.over, g.closed = true, true
-	g.quiesce()
+	g.turn.Lock()
+	defer g.turn.Unlock()
+	g.over = true
+	g.rest()
 	if g.out != nil {
 		g.out.shut()
 	}

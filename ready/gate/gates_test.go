@@ -220,6 +220,44 @@ func TestQuiesceUnderTraffic(t *testing.T) {
 	group.Wait()
 }
 
+// A worker may end at the moment at which the supervisor is replaced, or takes that back.
+func TestAnEndWhileWeAreReplaced(t *testing.T) {
+	for i := range 200 {
+		r := open(t, Config{FD: true, Node: true})
+		fd, node := r.hold(0), r.hold(1)
+		r.CloseChild()
+		r.Start()
+		fd.WriteString("ready\n")
+		fd.Close()
+		node.WriteString("1\n")
+		node.Close()
+		begin := make(chan struct{})
+		var group sync.WaitGroup
+		group.Go(func() {
+			<-begin
+			r.Quiesce()
+			r.Resume()
+		})
+		group.Go(func() {
+			<-begin
+			if err := r.Drain(t.Context()); err != nil {
+				t.Error(err)
+			}
+			r.Close()
+		})
+		close(begin)
+		group.Wait()
+		said := []Fact{r.next(), r.next()} // nothing is lost by it
+		if _, ok := said[0].(Message); !ok {
+			slices.Reverse(said)
+		}
+		if m, ok := said[0].(Message); !ok || string(m.JSON) != "1" || said[1] != (Ready{7, ReadyFD}) {
+			t.Fatalf("turn %d: %v", i, said)
+		}
+		r.silent()
+	}
+}
+
 func TestOutOfDescriptors(t *testing.T) {
 	var was unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {

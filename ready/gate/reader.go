@@ -30,16 +30,16 @@ type reader struct {
 	bad      *reporter
 	stop     chan struct{} // closed by halt; nil when the goroutine is not to run
 	done     chan struct{} // closed by the goroutine when it touches nothing any more
-	over     bool          // the channel has ended; the goroutine's until done is closed
+	ended    chan struct{} // closed by the goroutine when the channel has ended
 }
 
 func newReader(read func() (int, error), deadline func(time.Time) error, perWindow int, bad *reporter) *reader {
-	return &reader{read: read, deadline: deadline, budget: budget{limit: perWindow}, bad: bad}
+	return &reader{read: read, deadline: deadline, budget: budget{limit: perWindow}, bad: bad, ended: make(chan struct{})}
 }
 
 // start runs the goroutine, which ends with the channel or by halt.
 func (r *reader) start() {
-	if r.stop != nil || r.over {
+	if r.stop != nil || r.isOver() {
 		return
 	}
 	r.deadline(time.Time{})
@@ -58,7 +58,7 @@ func (r *reader) run(stop, done chan struct{}) {
 			if err != io.EOF {
 				r.bad.say("broken", "cannot read it: %v", err)
 			}
-			r.over = true
+			close(r.ended)
 			return
 		}
 		fault.Point("gate.consumed")
@@ -73,6 +73,15 @@ func (r *reader) run(stop, done chan struct{}) {
 			t.Stop()
 			return
 		}
+	}
+}
+
+func (r *reader) isOver() bool {
+	select {
+	case <-r.ended:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -39,6 +39,7 @@ type writer struct {
 	current *outgoing     // being written; the goroutine's until done is closed
 	stop    chan struct{} // as in reader
 	done    chan struct{}
+	gone    chan struct{} // closed by leave
 	closed  chan struct{} // closed by shut
 }
 
@@ -55,7 +56,7 @@ func newWriter(file *os.File) (*writer, error) {
 		return nil, fmt.Errorf("cannot write to %s: %w", file.Name(), err)
 	}
 	return &writer{file: file, raw: raw, lines: make(chan *outgoing), acks: make(chan struct{}, maxAcks),
-		closed: make(chan struct{})}, nil
+		gone: make(chan struct{}), closed: make(chan struct{})}, nil
 }
 
 // Send writes v as JSON to the worker's Node channel, where process.on('message') gets it, and
@@ -102,6 +103,8 @@ func (w *writer) send(ctx context.Context, line []byte) error {
 	case w.lines <- o:
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-w.gone:
+		return ErrGone
 	case <-w.closed:
 		return ErrClosed
 	}
@@ -110,6 +113,8 @@ func (w *writer) send(ctx context.Context, line []byte) error {
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-w.gone:
+		return ErrGone
 	case <-w.closed:
 		return ErrClosed
 	}
@@ -240,11 +245,14 @@ func (w *writer) join() {
 	}
 }
 
-// shut fails the Sends that wait, for good.
-func (w *writer) shut() {
+// leave and shut fail the Sends that wait, for good: the worker has exited, or everything is over.
+func (w *writer) leave() { closeOnce(w.gone) }
+func (w *writer) shut()  { closeOnce(w.closed) }
+
+func closeOnce(c chan struct{}) {
 	select {
-	case <-w.closed:
+	case <-c:
 	default:
-		close(w.closed)
+		close(c)
 	}
 }

@@ -167,6 +167,7 @@ func (d *daemon) serve() {
 			d.log.Print(err)
 		}
 	}
+	d.show() // before anything is read: it may have no other log
 	listen()
 	d.measure(d.backend.files.with)
 	d.server = control.Serve(d.listener, d.backend)

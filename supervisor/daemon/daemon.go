@@ -135,17 +135,30 @@ func (d *daemon) ready(line string) {
 	}
 }
 
+// show begins to show workers' lines on standard output and error, in the foreground.
+func (d *daemon) show() {
+	if !d.Foreground {
+		return
+	}
+	var err error
+	if d.console, err = d.world.logs.Console(1, 2); err != nil {
+		d.log.Print(err)
+	}
+}
+
+// showNoMore shows what was read, and ends that.
+func (d *daemon) showNoMore() {
+	if d.console != nil {
+		d.console.Close()
+		d.console = nil
+	}
+}
+
 func (d *daemon) finish() { d.ending.Do(func() { close(d.end) }) }
 
 // run obeys signals until it is told to end, then stops everything.
 func (d *daemon) run() int {
 	d.log.Printf("supervisor %s, pid %d, %s", d.Version, os.Getpid(), d.home)
-	if d.Foreground {
-		var err error
-		if d.console, err = d.world.logs.Console(1, 2); err != nil {
-			d.log.Print(err)
-		}
-	}
 	first, over := make(chan int, 1), make(chan int, 1)
 	if d.Request != nil {
 		go func() { first <- d.first(*d.Request) }() // ends with the request, or with ctx
@@ -311,9 +324,7 @@ func (d *daemon) shutdown() {
 	}
 	d.closeState()
 	d.world.table.Close()
-	if d.console != nil {
-		d.console.Close()
-	}
+	d.showNoMore()
 	d.world.logs.Close()
 	d.trimmer.End()
 	signal.Stop(d.signals)

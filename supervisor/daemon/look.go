@@ -231,10 +231,13 @@ func follow(ctx context.Context, f *logs.Follower, ch chan<- control.LogLine) {
 
 // tail reads the last lines of each file: of every one as many as were asked for, since
 // raw lines carry no time to sort them by. Whoever follows gets a mark of each file, and
-// goes on from there.
+// goes on from there: a line that is open yet comes with its end.
 func tail(sources []source, q control.LogQuery) (all []control.LogLine, from logs.Cursors) {
 	for _, s := range sources {
 		lines, at, err := logs.TailAt(s.path, q.N)
+		if !q.Follow {
+			lines, err = logs.Tail(s.path, q.N)
+		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

@@ -156,6 +156,7 @@ func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 	w.table.Quiesce()                                       // what the last orders have changed of it is on record, too
 	each(w.all(), func(p *attendant) { p.child.Quiesce() }) // with those that were being spawned
 	w.logs.Quiesce()
+	d.showNoMore() // what was read; the rest is the successor's to show
 	w.journal.rest(true)
 	return w.journal.now(), nil
 }
@@ -164,6 +165,9 @@ func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 func (d *daemon) resume() {
 	w := d.world
 	w.journal.rest(false)
+	if d.console == nil {
+		d.show()
+	}
 	w.logs.Resume()
 	attendants := w.all()
 	each(attendants, func(p *attendant) { p.child.Resume() })

@@ -47,6 +47,7 @@ type source struct {
 	seq     uint64            // the lines in memory up to this one are among them
 	inLine  bool              // at is in the middle of a line whose beginning was delivered
 	known   map[string]FileID // of compressed files
+	unzip   *unzipped         // the compressed file that is being read; nil: none
 	reading bool
 	goal    place // how far to read
 }
@@ -90,6 +91,9 @@ func (s *Set) placeOf(path string) place {
 		seq := s.hub.seq.Load()
 		s.reg.mu.Unlock()
 		if f != nil {
+			if !f.owned.Load() { // what an earlier process has written at last is not known yet, and about to be
+				_ = f.call(func() error { return nil })
+			}
 			f.shown.mu.Lock()
 			defer f.shown.mu.Unlock()
 			return f.shown.place
@@ -111,6 +115,8 @@ func (s *Set) placeOf(path string) place {
 
 // fromFiles are lines of the sources that have to be read; none if there is nothing to read.
 func (f *Follower) fromFiles() []Line {
+	f.reading.Lock()
+	defer f.reading.Unlock()
 	for _, src := range f.order {
 		for src.reading {
 			if lines := src.read(f.set); len(lines) > 0 {
@@ -137,7 +143,7 @@ func (src *source) read(s *Set) []Line {
 	if i >= to {
 		size = int(max(0, min(int64(size), src.goal.size-src.at.Offset)))
 	}
-	block, err := files[i].block(src.at.Offset, size)
+	block, err := src.block(files[i], size)
 	switch {
 	case errors.Is(err, io.EOF) && src.at.Offset > 0: // truncated
 		src.at.Offset, src.inLine = 0, false
@@ -158,6 +164,31 @@ func (src *source) read(s *Set) []Line {
 	return nil
 }
 
+// block reads up to size bytes of a file from where the source is. It is valid until the next call.
+func (src *source) block(r retained, size int) ([]byte, error) {
+	if !strings.HasSuffix(r.name, gzSuffix) {
+		src.zip()
+		return r.block(src.at.Offset, size)
+	}
+	if src.unzip == nil || src.unzip.name != r.name || src.unzip.at > src.at.Offset {
+		src.zip()
+		u, err := unzip(r.name)
+		if err != nil {
+			return nil, err
+		}
+		src.unzip = u
+	}
+	return src.unzip.block(src.at.Offset, size)
+}
+
+// zip closes the compressed file that was read.
+func (src *source) zip() {
+	if src.unzip != nil {
+		src.unzip.file.Close()
+		src.unzip = nil
+	}
+}
+
 // files are those that are kept, and which of them the goal is in; negative if it was removed, and others after it.
 func (src *source) files(s *Set) ([]retained, int) {
 	for range 3 { // a goal of now is in a file of now, unless that is removed this moment
@@ -171,7 +202,10 @@ func (src *source) files(s *Set) ([]retained, int) {
 }
 
 // arrive ends the reading.
-func (src *source) arrive() { src.reading, src.seq = false, max(src.seq, src.goal.seq) }
+func (src *source) arrive() {
+	src.zip()
+	src.reading, src.seq = false, max(src.seq, src.goal.seq)
+}
 
 // cut takes the whole lines of a block. The end of a file is the end of a line.
 func (src *source) cut(block []byte, isEnd bool) (lines []Line) {

@@ -13,13 +13,17 @@ import (
 // consoleWrite is PIPE_BUF: poll(2) promises room for that much in a pipe, so a write of it does not block.
 const consoleWrite = 4096
 
+// closeWait is how long Close waits for room: for a reader that reads, and is behind.
+const closeWait = 300 * time.Millisecond
+
 // Console shows each line on the daemon's own stdout or stderr, behind the label of its worker: `web:0 | text`.
 // Whoever does not read them (a full pipe, a terminal that is held) loses lines, which are counted and said;
 // nobody waits.
 type Console struct {
 	follower *Follower
 	fds      [2]int
-	stop     int // eventfd that ends a wait for room
+	stop     int       // eventfd that ends a wait for room
+	until    time.Time // the goroutine's own, since Close: nobody is waited for any longer
 	done     chan struct{}
 }
 
@@ -35,7 +39,7 @@ func (s *Set) Console(out, err int) (*Console, error) {
 	return c, nil
 }
 
-// Close shows what waits as far as there is room for it now, and ends.
+// Close shows what waits as far as there is room for it within closeWait, and ends.
 func (c *Console) Close() {
 	c.follower.Close()
 	_, _ = unix.Write(c.stop, []byte{1, 0, 0, 0, 0, 0, 0, 0}) // can't fail: the counter is 0
@@ -73,8 +77,7 @@ func (c *Console) run() {
 func (c *Console) write(kind int, b []byte) bool {
 	fd := c.fds[kind]
 	for fd >= 0 && len(b) > 0 {
-		stopping, room := c.waitRoom(fd)
-		if stopping && !room {
+		if !c.waitRoom(fd) {
 			return true
 		}
 		n, err := unix.Write(fd, b[:min(len(b), consoleWrite)])
@@ -87,12 +90,24 @@ func (c *Console) write(kind int, b []byte) bool {
 	return fd >= 0
 }
 
-// waitRoom waits until fd takes bytes or Close is called.
-func (c *Console) waitRoom(fd int) (stopping, room bool) {
+// waitRoom waits until fd takes bytes; false when it did not in the time that Close gives.
+func (c *Console) waitRoom(fd int) bool {
 	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}, {Fd: int32(c.stop), Events: unix.POLLIN}}
 	for {
-		if _, err := unix.Poll(fds, -1); err != unix.EINTR {
-			return fds[1].Revents != 0, fds[0].Revents != 0
+		wait := -1
+		if !c.until.IsZero() {
+			fds[1].Fd = -1 // poll(2) ignores it
+			wait = max(0, int(time.Until(c.until).Milliseconds()))
+		}
+		n, err := unix.Poll(fds, wait)
+		switch {
+		case err == unix.EINTR:
+		case fds[0].Revents != 0:
+			return true
+		case n > 0: // Close
+			c.until = time.Now().Add(closeWait)
+		default:
+			return false
 		}
 	}
 }

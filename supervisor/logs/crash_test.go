@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -195,6 +196,85 @@ func TestSIGKILLAtRandom(t *testing.T) {
 				}
 				c.check()
 			})
+		}
+	}
+}
+
+// The same on a disk that is full most of the time: what there is no room for is lost, and nothing else. No line is cut,
+// comes twice or out of order.
+func TestSIGKILLOnAFullDisk(t *testing.T) {
+	kills := 40
+	if testing.Short() {
+		kills = 10
+	}
+	for _, mode := range []string{"raw", "text", "json", "mixed"} {
+		t.Run(mode, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=512k"); err != nil {
+				t.Skip("cannot mount a small filesystem: ", err)
+			}
+			defer unix.Unmount(dir, unix.MNT_DETACH)
+			c := newCrashed(t, mode, 2, 40_000)
+			c.path = filepath.Join(dir, "out.log")
+			if err := os.WriteFile(c.path, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			next := map[string]int{}
+			for range kills {
+				c.whole(next, 1+rand.N(5)) // gives room
+				watch := watchFile(t, dir)
+				daemon := c.daemon()
+				watch.wait(t, "")
+				<-time.After(rand.N(3 * time.Millisecond))
+				daemon.kill()
+				watch.Close()
+			}
+			c.whole(next, 5)
+			last := c.daemon()
+			for _, w := range c.workers {
+				w.stdin.Close()
+				w.wait()
+			}
+			last.stdin.Close()
+			last.wait()
+			c.whole(next, math.MaxInt)
+			t.Logf("up to line %v", next)
+		})
+	}
+}
+
+// whole checks up to n of the oldest rotated files and removes them, or all there are, and the one that is written;
+// next are the least numbers that may come.
+func (c *crashed) whole(next map[string]int, n int) {
+	c.t.Helper()
+	files := rotatedFiles(c.path)
+	files = files[:min(n, len(files))]
+	if n == math.MaxInt {
+		files = append(files, c.path)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		for line := range bytes.Lines(data) {
+			raw := line
+			switch {
+			case line[0] == '{':
+				raw = unformat(c.t, line, formats["json"])
+			case line[0] != 'w':
+				raw = unformat(c.t, line, formats["text"])
+			}
+			var id string
+			var i int
+			fmt.Sscanf(string(raw), "%s %d", &id, &i)
+			if string(raw) != string(numbered(id, i)) || i < next[id] {
+				c.t.Fatalf("%s: %q, at least line %d of %s was next", filepath.Base(file), line, next[id], id)
+			}
+			next[id] = i + 1
+		}
+		if file != c.path {
+			os.Remove(file)
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ type file struct {
 	streams []*stream // that go here
 	naps    []*stream // those that have a turn to take later
 	stop    bool
-	owned   bool // no earlier process is at work on it
+	owned   atomic.Bool // no earlier process is at work on it
 
 	fd        int    // -1: could not be opened
 	dev, ino  uint64 // of a regular file
@@ -39,6 +40,7 @@ type file struct {
 	lastStamp string
 
 	shown shownPlace
+	left  openLine // the begin of the last line, which an earlier process has left open; until it is shown
 
 	failing  string // the error that was said, "" while all is well
 	lost     Dropped
@@ -184,7 +186,7 @@ func (f *file) open() error {
 
 // announce tells whoever may empty pipes for us where the bytes of st go.
 func (f *file) announce(st *stream) {
-	if st.spool == nil && f.fd >= 0 && f.regular && !f.copies && (f.owned || !st.adopted) {
+	if st.spool == nil && f.fd >= 0 && f.regular && !f.copies && (f.owned.Load() || !st.adopted) {
 		f.set.cfg.Opened(st.worker, st.kind, f.fd)
 	}
 }
@@ -234,14 +236,21 @@ func (f *file) recall(st *stream) {
 
 // own says that no earlier process is at work on the file any more.
 func (f *file) own() {
-	if f.owned || f.path == "" {
+	if f.owned.Load() || f.path == "" {
 		return
 	}
-	f.owned = true
+	if f.regular && !f.isNamed() { // that process has rotated it since it was opened here
+		if err := f.open(); err != nil {
+			f.fail(err)
+		}
+	}
 	if f.prepare() {
-		f.lineStart = f.endsLine()
+		if f.lineStart = f.endsLine(); !f.lineStart {
+			f.left.add(f.openEnd())
+		}
 		f.publish()
 	}
+	f.owned.Store(true)
 	if f.cfg.Compress {
 		f.set.janitor.rotated(f.path, f.cfg) // what a crash left uncompressed
 	}

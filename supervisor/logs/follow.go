@@ -51,6 +51,7 @@ type Follower struct {
 
 	sources map[string]*source // by path; nil: none
 	order   []*source
+	reading sync.Mutex // of who reads the sources' files, or closes them
 
 	mu     sync.Mutex
 	lines  []Line
@@ -99,6 +100,7 @@ func (f *Follower) Next(ctx context.Context) ([]Line, error) {
 		case len(behind) > 0:
 			continue
 		case closed:
+			f.zip()
 			return nil, io.EOF
 		}
 		select {
@@ -128,6 +130,16 @@ func (f *Follower) take() (lines []Line, behind []*source, closed bool) {
 func (f *Follower) Close() {
 	f.set.hub.remove(f)
 	f.end()
+	f.zip()
+}
+
+// zip closes what is open of the sources.
+func (f *Follower) zip() {
+	f.reading.Lock()
+	defer f.reading.Unlock()
+	for _, src := range f.order {
+		src.zip()
+	}
 }
 
 func (f *Follower) end() {
@@ -179,6 +191,9 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 	defer p.mu.Unlock()
 	p.file, p.size, p.seq = f.id, f.size, f.set.hub.seq.Add(1)
 	followers := f.set.hub.matching(st)
+	if len(chunk) > 0 && len(f.left.text) > 0 {
+		st.shown, f.left = f.left, openLine{}
+	}
 	line := Line{Worker: st.worker, Label: st.label, Stream: st.kind, seq: p.seq}
 	if followers == nil {
 		if i := bytes.LastIndexByte(chunk, '\n') + 1; i > 0 {

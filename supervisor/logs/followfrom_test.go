@@ -243,3 +243,46 @@ func TestTailAt(t *testing.T) {
 		t.Error(lines, err)
 	}
 }
+
+// A compressed file is unpacked once, however many blocks it has: from its begin for each would take a core for minutes.
+func TestFollowFromUnpacksOnce(t *testing.T) {
+	s, _ := newSet(t)
+	cfg := FileConfig{Path: inDir(t, "out.log"), Compress: true, MaxSize: 4 << 20, MaxFiles: 10}
+	spawn(t, s, Worker{ID: 1, Label: "a:0", Out: cfg}, "bulk a 50000").wait()
+	finish(t, s, 1)
+	settle(s, cfg)
+	if old := rotatedFiles(cfg.Path); len(old) != 1 || !strings.HasSuffix(old[0], gzSuffix) {
+		t.Fatal(old)
+	}
+	for _, toTheEnd := range []bool{true, false} {
+		f := s.FollowFrom(Filter{}, Cursors{{Path: cfg.Path}}, Source{Path: cfg.Path, Label: "a:0"})
+		next := 0
+		read := func() {
+			lines, err := f.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, line := range lines {
+				if line.Text+"\n" != string(numbered("a", next)) {
+					t.Fatalf("%q, want line %d", line.Text, next)
+				}
+				next++
+			}
+		}
+		read()
+		first := f.order[0].unzip
+		for range 5 {
+			read()
+		}
+		if again := f.order[0].unzip; first == nil || again != first {
+			t.Errorf("%p, then %p", first, again)
+		}
+		for toTheEnd && next < 50000 {
+			read()
+		}
+		if toTheEnd && f.order[0].unzip != nil {
+			t.Error("it is open after its end")
+		}
+		f.Close()
+	}
+}

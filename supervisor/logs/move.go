@@ -189,8 +189,8 @@ func (f *file) write(st *stream, buf []byte, m int) (done int, begin int64) {
 	m = f.fit(buf, m)
 	begin = f.size
 	if len(f.streams) > 1 {
-		st.mark(true)
-		defer st.mark(false)
+		st.mark(noteMoving)
+		defer st.mark(noteNone)
 	}
 	for done < m {
 		n, err := f.move(st.fd, buf[done:m])
@@ -204,12 +204,18 @@ func (f *file) write(st *stream, buf []byte, m int) (done int, begin int64) {
 		}
 		f.fail(err)
 		keep := done
-		if f.regular { // the part of a line that still fitted would spoil the next one
+		if f.regular {
 			keep = bytes.LastIndexByte(buf[:done], '\n') + 1
-			if unix.Ftruncate(f.fd, begin+int64(keep)) != nil {
-				keep = done
+			if cut := done - keep; cut > 0 || keep == 0 && !f.lineStart {
+				st.mark(noteCutting)
+				if f.cutLine(cut) {
+					rest := bytes.IndexByte(buf[done:m], '\n') + 1
+					done += f.set.discard(st.fd, rest)
+				} else {
+					keep = done
+				}
+				st.mark(noteNone)
 			}
-			f.size = begin + int64(keep)
 		}
 		return done + f.drop(st, buf[:m], keep, m-done), begin
 	}
@@ -220,20 +226,21 @@ func (f *file) write(st *stream, buf []byte, m int) (done int, begin int64) {
 	return done, begin
 }
 
-// mark notes on the pipe that some of its bytes are on their way to a file that others write too. A SIGKILL can end
-// splice(2) in the middle of a line; then the rest of it, in the marked pipe, has to follow first. The note is the
-// number of the signal for O_ASYNC, which is off: it lives as long as anybody has the pipe, and means nothing else.
-func (st *stream) mark(on bool) {
-	sig := 0
-	if on {
-		sig = int(unix.SIGURG)
+// cutLine takes the open line off the end of the file, of which cut bytes came last: its rest is lost, and the part of a
+// line would spoil the next one. It says whether the file ends at the end of a line now.
+func (f *file) cutLine(cut int) bool {
+	if !f.lineStart {
+		open := len(f.openEnd())
+		f.lost.Bytes += int64(max(0, open-cut))
+		cut = max(cut, open)
 	}
-	_, _ = unix.FcntlInt(uintptr(st.fd), unix.F_SETSIG, sig) // can't fail: a valid signal
-}
-
-func (st *stream) marked() bool {
-	sig, err := unix.FcntlInt(uintptr(st.fd), unix.F_GETSIG, 0)
-	return err == nil && sig == int(unix.SIGURG)
+	if unix.Ftruncate(f.fd, f.size-int64(cut)) != nil {
+		f.lineStart = f.endsLine()
+		return false
+	}
+	f.size -= int64(cut)
+	f.lineStart = true
+	return true
 }
 
 // move puts bytes of the pipe at the end of the file.

@@ -90,7 +90,7 @@ func extraID(extra []byte) FileID {
 	return FileID(binary.LittleEndian.Uint64(extra[4:]))
 }
 
-// block reads up to size bytes at offset of what was written to a file. Less than that is its end; io.EOF that it is
+// block reads up to size bytes at offset of a file that is not compressed. Less than that is its end; io.EOF that it is
 // shorter than offset, which is what a truncation leaves; fs.ErrNotExist that the name is no more that file's.
 func (r retained) block(offset int64, size int) ([]byte, error) {
 	file, err := os.OpenFile(r.name, os.O_RDONLY|unix.O_NONBLOCK, 0)
@@ -98,22 +98,6 @@ func (r retained) block(offset int64, size int) ([]byte, error) {
 		return nil, err
 	}
 	defer file.Close()
-	b := make([]byte, size)
-	var n int
-	if strings.HasSuffix(r.name, gzSuffix) {
-		z, err := gzip.NewReader(bufio.NewReaderSize(file, chunkSize))
-		if err != nil {
-			return nil, err
-		}
-		if _, err := io.CopyN(io.Discard, z, offset); err != nil {
-			return nil, err
-		}
-		n, err = io.ReadFull(z, b)
-		if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
-			return nil, err
-		}
-		return b[:n], nil
-	}
 	if id, err := fileIDOf(int(file.Fd()), "", unix.AT_EMPTY_PATH); err != nil || id != r.id {
 		return nil, errors.Join(fs.ErrNotExist, err) // the name is another file's since: it was rotated
 	}
@@ -127,9 +111,46 @@ func (r retained) block(offset int64, size int) ([]byte, error) {
 	if st.Size() < offset {
 		return nil, io.EOF
 	}
-	n, err = file.ReadAt(b, offset)
+	b := make([]byte, size)
+	n, err := file.ReadAt(b, offset)
 	if errors.Is(err, io.EOF) {
 		err = nil
 	}
 	return b[:n], err
+}
+
+// unzipped is a compressed file that is read from its begin on, once.
+type unzipped struct {
+	name string
+	file *os.File
+	text *bufio.Reader
+	at   int64 // of what text gives next
+}
+
+func unzip(name string) (*unzipped, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	z, err := gzip.NewReader(bufio.NewReaderSize(file, chunkSize))
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return &unzipped{name: name, file: file, text: bufio.NewReaderSize(z, catchUpBlock)}, nil
+}
+
+// block is that of retained, for size up to catchUpBlock and no offset before that of an earlier call.
+func (u *unzipped) block(offset int64, size int) ([]byte, error) {
+	for u.at < offset {
+		n, err := u.text.Discard(int(min(offset-u.at, catchUpBlock)))
+		if u.at += int64(n); err != nil {
+			return nil, err
+		}
+	}
+	b, err := u.text.Peek(size)
+	if err == io.EOF {
+		err = nil
+	}
+	return b, err
 }

@@ -31,8 +31,11 @@ const (
 func (f *file) prepare() bool {
 	if (f.fd < 0 || f.moved) && time.Since(f.opened) >= retryWait {
 		f.opened = time.Now()
+		moved := f.moved
 		if err := f.open(); err != nil {
 			f.fail(err)
+		} else if moved {
+			f.set.janitor.rotated(f.path, f.cfg)
 		}
 	}
 	if f.fd < 0 {
@@ -53,7 +56,7 @@ func (f *file) prepare() bool {
 		return false
 	}
 	if st.Size < f.size {
-		f.lineStart, f.limit = true, f.cfg.MaxSize
+		f.lineStart, f.limit, f.left = true, f.cfg.MaxSize, openLine{}
 	}
 	f.size = st.Size
 	return true
@@ -115,8 +118,11 @@ func (f *file) rotate() bool {
 		return false
 	}
 	fault.Point("rotate.renamed")
-	f.set.janitor.rotated(f.path, f.cfg)
-	if err := f.open(); err != nil {
+	err = f.open()
+	cfg := f.cfg
+	cfg.Compress = cfg.Compress && err == nil // else it is still written
+	f.set.janitor.rotated(f.path, cfg)
+	if err != nil {
 		f.moved, f.opened = true, time.Now()
 		f.fail(err)
 		return false
@@ -132,9 +138,7 @@ func (f *file) rename() error {
 			f.lastStamp = stampOf(f.path, old[len(old)-1])
 		}
 	}
-	var named unix.Stat_t
-	mine, _ := f.stat()
-	if err := unix.Lstat(f.path, &named); err != nil || named.Ino != mine.Ino || named.Dev != mine.Dev {
+	if !f.isNamed() {
 		return nil // logrotate moved it: opening by name is all there is to do
 	}
 	f.lastStamp = nextStamp(f.lastStamp, time.Now())
@@ -144,6 +148,13 @@ func (f *file) rename() error {
 		err = unix.Rename(f.path, to)
 	}
 	return err
+}
+
+// isNamed says whether the name of the file is still that of this one.
+func (f *file) isNamed() bool {
+	var named unix.Stat_t
+	err := unix.Lstat(f.path, &named)
+	return err == nil && named.Ino == f.ino && named.Dev == f.dev
 }
 
 // nextStamp is now, or just after last if the clock has not passed that.
@@ -202,7 +213,7 @@ func (f *file) flush() error {
 		if err := unix.Ftruncate(f.fd, 0); err != nil {
 			return fmt.Errorf("cannot empty log file %s: %w", f.path, err)
 		}
-		f.size, f.lineStart, f.limit = 0, true, f.cfg.MaxSize
+		f.size, f.lineStart, f.limit, f.left = 0, true, f.cfg.MaxSize, openLine{}
 	}
 	return removeRotated(f.path)
 }

@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestRotationAtFullSpeed(t *testing.T) {
@@ -184,6 +186,51 @@ func TestFlush(t *testing.T) {
 	checkFile(t, cfg.Path, "")
 	if n := len(rotatedFiles(cfg.Path)); n != 0 {
 		t.Error(n)
+	}
+}
+
+// While the successor of a rotated file can't be opened, lines go on into that, and it is not compressed.
+func TestNoCompressionOfAFileInUse(t *testing.T) {
+	s, facts := newSet(t)
+	s.janitor.gzipGo = make(chan struct{}, 1) // nobody hears it: its rounds are made here
+	cfg := FileConfig{Path: inDir(t, "out.log"), MaxSize: 1000, MaxFiles: 100, Compress: true}
+	ends := openOnly(t, s, 1, cfg)
+	s.janitor.compressRound()
+	f := s.openFiles()[canonical(cfg.Path)]
+	write := func(from, to int) {
+		for i := from; i < to; i++ {
+			syscall.Write(ends.Stdout, numbered("a", i))
+		}
+		drain(t, s, 1)
+	}
+	write(0, 10)
+	f.call(func() error {
+		var old unix.Rlimit
+		unix.Getrlimit(unix.RLIMIT_NOFILE, &old)
+		unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 3, Max: old.Max})
+		defer unix.Setrlimit(unix.RLIMIT_NOFILE, &old)
+		if f.rotate() {
+			t.Error("it was opened")
+		}
+		f.opened = time.Now().Add(time.Hour) // and is not tried again
+		return nil
+	})
+	s.janitor.compressRound()
+	if old := rotatedFiles(cfg.Path); len(old) != 1 || strings.HasSuffix(old[0], gzSuffix) {
+		t.Errorf("%q", old)
+	}
+	write(10, 20)
+	f.call(func() error { f.opened = time.Time{}; return nil })
+	write(20, 30)
+	settle(s, cfg)
+	checkLines(t, readSet(t, cfg.Path), 30, "a")
+	for _, old := range rotatedFiles(cfg.Path) {
+		if !strings.HasSuffix(old, gzSuffix) {
+			t.Errorf("%s is not compressed", old)
+		}
+	}
+	if len(facts.list()) == 0 {
+		t.Error("nothing was said")
 	}
 }
 

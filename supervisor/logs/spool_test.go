@@ -50,14 +50,14 @@ func TestFormattedEveryLineOnce(t *testing.T) {
 		for _, mode := range []string{"lines", "bulk"} {
 			t.Run(name+"-"+mode, func(t *testing.T) {
 				s, facts := newSet(t)
-				cfg := FileConfig{Path: inDir(t, "out.log"), MaxSize: 1 << 20, MaxFiles: 1 << 20, Format: format}
-				a := spawn(t, s, Worker{ID: 1, Label: "a:0", App: "a", Out: cfg}, mode+" a 30000")
-				b := spawn(t, s, Worker{ID: 2, Label: "a:1", App: "a", Out: cfg}, "lines b 30000")
+				cfg := FileConfig{Path: inDir(t, "out.log"), MaxSize: 1 << 19, MaxFiles: 1 << 20, Format: format}
+				a := spawn(t, s, Worker{ID: 1, Label: "a:0", App: "a", Out: cfg}, mode+" a 15000")
+				b := spawn(t, s, Worker{ID: 2, Label: "a:1", App: "a", Out: cfg}, "lines b 15000")
 				a.wait()
 				b.wait()
 				finish(t, s, 1, 2)
 				if mode == "lines" || format.JSON { // else an open line of a may be written after partialWait, and b get in between
-					checkLines(t, unformat(t, readSet(t, cfg.Path), format), 30000, "a", "b")
+					checkLines(t, unformat(t, readSet(t, cfg.Path), format), 15000, "a", "b")
 				}
 				for _, file := range rotatedFiles(cfg.Path) {
 					if n := size(t, file); n > cfg.MaxSize {

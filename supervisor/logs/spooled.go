@@ -135,9 +135,9 @@ func (st *stream) compose(buf []byte, it record, raw []byte) []byte {
 	return append(out[:begin], out[min(begin+int(it.skip), len(out)):]...)
 }
 
-// carry writes out, of which from bytes are written already, and records that the intent is done. False is not now.
-func (f *file) carry(st *stream, it record, fd int, raw, out []byte, from int) bool {
-	for from < len(out) {
+// carry writes out, of which there bytes are written already, and records that the intent is done. False is not now.
+func (f *file) carry(st *stream, it record, fd int, raw, out []byte, there int) bool {
+	for from := there; from < len(out); {
 		n, err := putAt(fd, out[from:], it.at+int64(from), it.ino != 0)
 		if n > 0 {
 			from += n
@@ -157,7 +157,7 @@ func (f *file) carry(st *stream, it record, fd int, raw, out []byte, from int) b
 		f.size, f.lineStart = max(f.size, end), out[len(out)-1] == '\n'
 		f.recovered()
 	}
-	f.fulfil(st, it, raw, out, end)
+	f.fulfil(st, it, raw, out, there, end)
 	return true
 }
 
@@ -183,8 +183,8 @@ func (r record) further(n int) record {
 	return r
 }
 
-// fulfil records that the intent is done, and shows its lines.
-func (f *file) fulfil(st *stream, it record, raw, out []byte, end int64) {
+// fulfil records that the intent is done, and shows its lines, but for what was there before this process.
+func (f *file) fulfil(st *stream, it record, raw, out []byte, there int, end int64) {
 	done := record{done: it.done + it.raw, dev: it.dev, ino: it.ino, end: end}
 	if len(out) > 0 && out[len(out)-1] != '\n' {
 		done.flags = lineOpen
@@ -192,7 +192,22 @@ func (f *file) fulfil(st *stream, it record, raw, out []byte, end int64) {
 	st.spool.put(done)
 	fault.Point("spool.done")
 	st.ring.feed(st.kind, raw)
-	f.show(st, out, it.at)
+	begin := it.at + int64(there)
+	if out = out[there:]; it.flags&breakLine != 0 && there == 0 && f.showEnd(begin) {
+		out, begin = out[1:], begin+1
+	}
+	f.show(st, out, begin)
+}
+
+// showEnd shows the line of another stream that ends at begin since a line of this one follows; false if none is open.
+func (f *file) showEnd(begin int64) (shown bool) {
+	for _, other := range f.streams {
+		if len(other.shown.text) > 0 {
+			f.show(other, []byte{'\n'}, begin)
+			shown = true
+		}
+	}
+	return shown
 }
 
 // cutShort gives up an intent of whose bytes only some could be written. Whole lines stay, the rest is lost.
@@ -217,7 +232,7 @@ func (f *file) cutShort(st *stream, it record, raw, out []byte, written int) {
 	f.lost.Bytes += int64(len(lost))
 	f.lost.Lines += int64(lines)
 	f.report(false)
-	f.fulfil(st, it, raw, out, it.at+int64(keep))
+	f.fulfil(st, it, raw, out, 0, it.at+int64(keep))
 }
 
 // dropUnspooled takes bytes out of the pipe that there is no memory for.
@@ -236,9 +251,7 @@ func (f *file) settle() {
 	for _, st := range f.streams {
 		if st.spool == nil && st.adopted && !st.settled {
 			st.settled = true
-			if !f.lineStart && st.marked() {
-				f.steps(st, 1, false)
-			}
+			f.finish(st)
 		}
 	}
 	for _, st := range f.streams {
@@ -347,6 +360,16 @@ func (f *file) endsLine() bool {
 	var last [1]byte
 	n, err := readAgain(f.fd, last[:], f.size-1)
 	return err != nil || n == 0 || last[0] == '\n'
+}
+
+// openEnd is the last line of a file that does not end with one, as far as it is in the last chunkSize bytes.
+func (f *file) openEnd() []byte {
+	end := make([]byte, min(f.size, chunkSize))
+	n, err := readAgain(f.fd, end, f.size-int64(len(end)))
+	if err != nil && n < len(end) {
+		return nil
+	}
+	return end[bytes.LastIndexByte(end, '\n')+1:]
 }
 
 // readAgain reads from a file that is open for writing only.

@@ -20,36 +20,15 @@ const tailMax = 8 << 20
 // newest rotated file if path has fewer. It reads backwards and at most tailMax of each file. A last line
 // without newline counts.
 func Tail(path string, n int) ([]string, error) {
-	path = canonical(path)
-	if path == "" || n <= 0 {
-		return nil, nil
-	}
-	lines, err := tailFile(path, n)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read log file: %w", err)
-	}
-	if len(lines) == n {
-		return lines, nil
-	}
-	old := rotatedFiles(path)
-	if len(old) == 0 {
-		return lines, nil
-	}
-	newest := old[len(old)-1]
-	read := tailFile
-	if strings.HasSuffix(newest, gzSuffix) {
-		read = tailGzip
-	}
-	before, err := read(newest, n-len(lines))
-	if err != nil { // removed or compressed this moment: what there is, is true
-		return lines, nil
-	}
-	return append(before, lines...), nil
+	lines, _, err := tailAt(path, n, true)
+	return lines, err
 }
 
 // TailAt returns what Tail does, but for an open last line, and the place just behind, to go on from with FollowFrom.
 // Where there is no file yet, that is its beginning.
-func TailAt(path string, n int) ([]string, Cursor, error) {
+func TailAt(path string, n int) ([]string, Cursor, error) { return tailAt(path, n, false) }
+
+func tailAt(path string, n int, withOpen bool) ([]string, Cursor, error) {
 	at := Cursor{Path: canonical(path)}
 	if at.Path == "" {
 		return nil, Cursor{}, nil
@@ -71,7 +50,10 @@ func TailAt(path string, n int) ([]string, Cursor, error) {
 	if n <= 0 {
 		return nil, at, nil
 	}
-	lines := lastLines(tail[:whole], n)
+	if !withOpen {
+		tail = tail[:whole]
+	}
+	lines := lastLines(tail, n)
 	if len(lines) == n {
 		return lines, at, nil
 	}

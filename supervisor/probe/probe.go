@@ -64,10 +64,12 @@ type Prober struct {
 	shown  string // the target with its variables expanded
 	ask    func(ctx context.Context) error
 
-	cancel context.CancelFunc
-	over   chan struct{}
-	stop   sync.Once
-	turns  chan turn
+	over  chan struct{}
+	turns chan turn
+
+	mu      sync.Mutex // a leaf
+	cancel  context.CancelFunc
+	stopped bool
 }
 
 // turn is a call of Quiesce or Resume; done is closed when it is so.
@@ -154,20 +156,33 @@ func (p *Prober) command() error {
 	return nil
 }
 
-// Start begins to ask. It is called once.
+// Start begins to ask, unless Stop came before it. It is called once.
 func (p *Prober) Start() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped {
+		return
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	if p.config.Within > 0 {
 		ctx, cancel = context.WithTimeout(context.Background(), p.config.Within)
 	}
 	p.cancel = cancel
-	go p.run(ctx) // ends with the good answer, or with Stop
+	go p.run(ctx, cancel) // ends with the good answer, or with Stop
 }
 
 // Stop ends it, and whatever question is open. It may be called more than once, by
-// anyone but Tell, and only after Start.
+// anyone but Tell, and at any time: a worker may be told to end before anybody asks it.
 func (p *Prober) Stop() {
-	p.stop.Do(p.cancel)
+	p.mu.Lock()
+	switch {
+	case p.cancel != nil:
+		p.cancel()
+	case !p.stopped:
+		close(p.over)
+	}
+	p.stopped = true
+	p.mu.Unlock()
 	<-p.over
 }
 
@@ -187,9 +202,9 @@ func (p *Prober) take(quiet bool) {
 	}
 }
 
-func (p *Prober) run(ctx context.Context) {
+func (p *Prober) run(ctx context.Context, cancel context.CancelFunc) {
 	defer close(p.over)
-	defer p.stop.Do(p.cancel)
+	defer cancel()
 	pause := min(firstInterval, p.config.Interval)
 	if p.config.Kind == Exec {
 		pause = p.config.Interval

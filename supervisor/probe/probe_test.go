@@ -349,6 +349,19 @@ func TestQuiesce(t *testing.T) {
 	p.Resume()
 }
 
+// A worker that is taken over may be told to end before it is attended to.
+func TestStopBeforeStart(t *testing.T) {
+	p, err := New(Config{Kind: TCP, Target: "127.0.0.1:1", Interval: time.Millisecond, Timeout: guard, Tell: func(err error) { t.Errorf("told %v", err) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Stop()
+	p.Start()
+	p.Quiesce()
+	p.Resume()
+	p.Stop()
+}
+
 func TestStopOfAQuietOne(t *testing.T) {
 	p, err := New(Config{Kind: TCP, Target: "127.0.0.1:1", Interval: time.Millisecond, Timeout: guard, Tell: func(error) {}})
 	if err != nil {

@@ -40,7 +40,7 @@ func keep(t *testing.T, args ...string) *kept {
 		return fd
 	}
 	pid, err = syscall.ForkExec("/proc/self/exe", append([]string{workerName, "keeper"}, args...),
-		&syscall.ProcAttr{Env: append(os.Environ(), testMark, quickEnd), Files: []uintptr{raw(stdin), raw(w), 2}})
+		&syscall.ProcAttr{Env: append(os.Environ(), testMark), Files: []uintptr{raw(stdin), raw(w), 2}})
 	stdin.Close()
 	w.Close()
 	if err != nil {

@@ -32,7 +32,7 @@ func TestDeathInASpawn(t *testing.T) {
 			}
 			defer r.Close()
 			pid, err := syscall.ForkExec("/proc/self/exe", []string{workerName, "daemon", "exit", "0"}, &syscall.ProcAttr{
-				Env:   append(os.Environ(), fault.Name+"="+point, fault.Token+"="+token, quickEnd),
+				Env:   append(os.Environ(), fault.Name+"="+point, fault.Token+"="+token),
 				Files: []uintptr{0, w.Fd(), 2},
 			})
 			w.Close()

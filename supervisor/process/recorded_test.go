@@ -14,11 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	testMark = "TEST_MARK=recorded"
-	// quickEnd spares a process that the race detector is in a second at its exit.
-	quickEnd = "GORACE=atexit_sleep_ms=0"
-)
+const testMark = "TEST_MARK=recorded"
 
 // deadDaemon has a daemon that is gone by now start a worker, and gives its
 // record, and the pids of its processes if the worker is an "orphan" or
@@ -36,7 +32,7 @@ func deadDaemon(t *testing.T, args ...string) (Recorded, []int) {
 	}
 	defer null.Close()
 	pid, err := syscall.ForkExec("/proc/self/exe", append([]string{workerName, "daemon"}, args...),
-		&syscall.ProcAttr{Env: append(os.Environ(), testMark, quickEnd), Files: []uintptr{null.Fd(), w.Fd(), 2}})
+		&syscall.ProcAttr{Env: append(os.Environ(), testMark), Files: []uintptr{null.Fd(), w.Fd(), 2}})
 	w.Close()
 	if err != nil {
 		t.Fatal(err)

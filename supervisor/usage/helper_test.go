@@ -39,7 +39,7 @@ func idleChild() {
 // group of its own.
 func familyChild() {
 	memory := make([]byte, 64<<20)
-	for i := range memory {
+	for i := 0; i < len(memory); i += os.Getpagesize() {
 		memory[i] = 1
 	}
 	var pids []*worker
@@ -118,7 +118,7 @@ type worker struct {
 
 func spawn(mode string, group bool, extra *os.File) (*worker, error) {
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childMode+"="+mode)
+	cmd.Env = append(os.Environ(), childMode+"="+mode, "GORACE=atexit_sleep_ms=0") // else a second with the race detector
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: group}
 	if extra != nil {

@@ -16,10 +16,13 @@ import (
 // A full disk: everything goes on, deaths of the supervisor included; what is lost is
 // said; and when there is room again, all is as ever.
 func TestFullDisk(t *testing.T) {
-	a, victim := web(t), job(t)
-	a.rate, victim.rate = "10/20ms", "10/20ms"
-	s := newSite(t, a, victim)
-	s.mount("4M")
+	a, victim, one, other := web(t), job(t), merged(t), objects(t)
+	s := newSite(t, a, victim, one, other)
+	for _, a := range s.apps {
+		a.rate, a.rotate = "10/20ms", "32K" // so that files are rotated while the disk is full, too
+	}
+	s.ecosystem()
+	s.mount("8M")
 	t.Cleanup(func() { unix.Unmount(s.Home, unix.MNT_DETACH) })
 	s.lossy = true
 	t.Cleanup(func() { // while there is a disk
@@ -49,8 +52,11 @@ func TestFullDisk(t *testing.T) {
 		s.dies()
 		s.same("the death after a full disk", now, s.steady())
 		fill(t, filling)
-		s.dies()
-		s.same("the death on a full disk", now, s.steady())
+		for range 10 { // a few lines have room again, and are written as it dies
+			s.dies()
+			s.same("the death on a full disk", now, s.steady())
+			shrink(t, filling, 16<<10)
+		}
 		now = s.perform(reload(a), now)
 		if err := os.Remove(filling); err != nil {
 			t.Fatal(err)
@@ -59,6 +65,18 @@ func TestFullDisk(t *testing.T) {
 		s.dies()
 		s.same("the death after another", now, s.steady())
 	}, s.loads(a)...)
+}
+
+// shrink gives so many bytes of a disk back.
+func shrink(t *testing.T, path string, by int64) {
+	t.Helper()
+	st, err := os.Stat(path)
+	if err == nil {
+		err = os.Truncate(path, st.Size()-by)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // fill takes all the room of a disk, to its last byte.

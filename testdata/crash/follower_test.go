@@ -16,6 +16,7 @@ import (
 // follower is a `logs -f` that somebody has left open.
 type follower struct {
 	t     *testing.T
+	app   *app
 	cmd   *exec.Cmd
 	said  strings.Builder // on standard error
 	check lines.Check
@@ -27,7 +28,7 @@ type follower struct {
 // follow attaches one to an app that prints.
 func (s *site) follow(name string) *follower {
 	s.t.Helper()
-	f := &follower{t: s.t, check: lines.Check{Joins: true, Other: own.Match}, heard: make(chan string, 1000), done: make(chan struct{})}
+	f := &follower{t: s.t, app: s.app(name), check: lines.Check{Joins: true, Other: own.Match}, heard: make(chan string, 1000), done: make(chan struct{})}
 	f.cmd = s.Command("logs", "-f", "-n", "1", "--json", "--out", name)
 	f.cmd.Stderr = &f.said
 	stdout, err := f.cmd.StdoutPipe()
@@ -46,7 +47,7 @@ func (s *site) follow(name string) *follower {
 func (f *follower) read(stdout io.Reader) {
 	defer close(f.done)
 	in := bufio.NewScanner(stdout)
-	known := 0
+	known, format := 0, f.app.lines()
 	for in.Scan() {
 		var line control.LogLine
 		if err := json.Unmarshal(in.Bytes(), &line); err != nil {
@@ -54,7 +55,11 @@ func (f *follower) read(stdout io.Reader) {
 			return
 		}
 		f.lost += line.Lost
-		f.check.Line(line.App, func() string { return "logs -f" }, []byte(line.Text))
+		text, err := format([]byte(line.Text))
+		if err != nil {
+			text = []byte(line.Text) // nobody has printed that
+		}
+		f.check.Line(line.App, func() string { return "logs -f" }, text)
 		if n := f.check.Workers(); n > known {
 			known = n
 			f.heard <- line.Text
@@ -78,10 +83,32 @@ func (f *follower) end() {
 	f.cmd.Process.Signal(syscall.SIGINT)
 	<-f.done
 	if f.cmd.Wait(); f.cmd.ProcessState.ExitCode() != 130 {
-		f.t.Errorf("logs -f: %v: %s", f.cmd.ProcessState, f.said.String())
+		f.t.Errorf("logs -f %s: %v: %s", f.app.name, f.cmd.ProcessState, f.said.String())
 	}
-	f.t.Logf("logs -f: %v, %d too fast for it", &f.check, f.lost)
+	f.t.Logf("logs -f %s: %v, %d too fast for it", f.app.name, &f.check, f.lost)
 	if faults := f.check.Faults(); len(faults) > 0 && uint64(f.lost) != f.check.Lost || f.check.Doubled > 0 {
-		f.t.Errorf("logs -f: %v, though it says that %d were too fast\n%s\n%s", &f.check, f.lost, strings.Join(faults, "\n"), f.said.String())
+		f.t.Errorf("logs -f %s: %v, though it says that %d were too fast\n%s\n%s", f.app.name, &f.check, f.lost, strings.Join(faults, "\n"), f.said.String())
+	}
+}
+
+// followers are several.
+type followers []*follower
+
+// followed attaches one to each of the apps, and waits until all show lines.
+func (s *site) followed(names ...string) (all followers) {
+	s.t.Helper()
+	for _, name := range names {
+		all = append(all, s.follow(name))
+	}
+	for _, f := range all {
+		f.first()
+	}
+	return all
+}
+
+func (all followers) end() {
+	for _, f := range all {
+		f.t.Helper()
+		f.end()
 	}
 }

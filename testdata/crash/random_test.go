@@ -16,28 +16,29 @@ const most = 300 * time.Millisecond
 // An idle daemon, or one that works for a command, is killed at any instant.
 func TestSIGKILLAtRandomMoments(t *testing.T) {
 	kills := kills(t, 100)
-	c := newChaos(t, web(t), stamped(t), objects(t), node(t), job(t))
+	c := newChaos(t, web(t), stamped(t), objects(t), merged(t), node(t), job(t))
 	s := c.site
-	loaded := []*app{s.app("web"), s.app("stamped"), s.app("objects"), s.app("node")}
+	loaded := []*app{s.app("web"), s.app("stamped"), s.app("objects"), s.app("merged"), s.app("node")}
 	lab.Under(t, func([]*load.Load) {
-		follower := s.follow("node")
-		follower.first()
+		followers := s.followed("node", "objects")
 		for c.kills < kills && !t.Failed() {
 			c.round(c.choose())
 		}
-		follower.end()
+		followers.end()
 	}, s.loads(loaded...)...)
 	t.Logf("%d kills of %d acts", c.kills, c.rounds)
 }
 
-// Reloads of apps with formatted logs follow one upon the other as fast as they can,
-// and none is left alone.
+// Reloads of apps whose logs go through spools follow one upon the other as fast as they
+// can, none is left alone, and somebody follows each log.
 func TestSIGKILLInEveryReload(t *testing.T) {
 	kills := kills(t, 60)
-	c := newChaos(t, stamped(t), objects(t))
+	c := newChaos(t, stamped(t), objects(t), merged(t))
+	followers := c.followed("stamped", "objects", "merged")
 	for c.kills < kills && !t.Failed() {
 		c.round(reload(c.apps[c.rounds%len(c.apps)]))
 	}
+	followers.end()
 }
 
 // kills is how often the daemon is killed.
@@ -107,7 +108,7 @@ func (c *chaos) choose() act {
 		return toggle(job)
 	}
 	any := c.apps[c.random.IntN(len(c.apps))]
-	server := c.apps[c.random.IntN(3)] // web, stamped or objects
+	server := c.apps[c.random.IntN(4)] // web, stamped, objects or merged
 	switch c.random.IntN(12) {
 	case 0, 1, 2, 3:
 		return reload(any)

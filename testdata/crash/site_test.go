@@ -39,12 +39,13 @@ const (
 	stampKeys = "log_date_format: YYYY-MM-DD HH:mm:ss.SSS"
 	stampForm = `\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\d: `
 	jsonKeys  = "log_type: json"
+	mergeKeys = "merge_logs: true"
 )
 
 // web is the app that most tests have: two Go servers.
 func web(t *testing.T) *app {
 	t.Helper()
-	return &app{name: "web", script: built(t, buildServer), instances: 2, rate: "4000/80ms"}
+	return &app{name: "web", script: built(t, buildServer), instances: 2, rate: "2000/80ms"}
 }
 
 // stamped and objects are web with formatted logs.
@@ -59,6 +60,14 @@ func objects(t *testing.T) *app {
 	t.Helper()
 	a := web(t)
 	a.name, a.rate, a.format, a.keys = "objects", "400/80ms", lines.JSON, jsonKeys
+	return a
+}
+
+// merged is web with one log for all its workers.
+func merged(t *testing.T) *app {
+	t.Helper()
+	a := web(t)
+	a.name, a.rate, a.keys = "merged", "400/80ms", mergeKeys
 	return a
 }
 
@@ -104,13 +113,21 @@ func (a *app) yaml(counts string) string {
 	return text
 }
 
+// lines is the format of its log.
+func (a *app) lines() lines.Format {
+	if a.format == nil {
+		return lines.Raw
+	}
+	return a.format
+}
+
 // site is a test's supervisor with its apps.
 type site struct {
 	*lab.Supervisor
 	t      *testing.T
 	apps   []*app
 	counts string // folder of what the workers have printed
-	lossy  bool   // lines may be lost; twice they may not come
+	lossy  bool   // lines may be lost; come twice, or cut, they may not
 }
 
 // newSite gives a test a home and an ecosystem file. Nothing runs until the first
@@ -184,14 +201,10 @@ var own = regexp.MustCompile(`^((pid|child) \d+|listening|draining|slow)$`)
 func (s *site) checkLines() {
 	s.t.Helper()
 	check := lines.Check{Other: own.Match}
-	logs, _ := filepath.Glob(filepath.Join(s.Home, "logs", "*-out-*.log"))
+	logs, _ := filepath.Glob(filepath.Join(s.Home, "logs", "*-out*.log"))
 	for _, log := range logs {
 		name, _, _ := strings.Cut(filepath.Base(log), "-")
-		format := s.app(name).format
-		if format == nil {
-			format = lines.Raw
-		}
-		if err := check.Log(log, format); err != nil {
+		if err := check.Log(log, s.app(name).lines()); err != nil {
 			s.t.Error(err)
 		}
 	}
@@ -199,7 +212,7 @@ func (s *site) checkLines() {
 		s.t.Error(err)
 	}
 	s.t.Log(&check)
-	if faults := check.Faults(); len(faults) > 0 && !s.lossy || check.Doubled > 0 {
+	if faults := check.Faults(); len(faults) > 0 && !s.lossy || check.Doubled > 0 || check.Foreign > 0 {
 		s.t.Errorf("%v\n%s", &check, strings.Join(faults, "\n"))
 	}
 }

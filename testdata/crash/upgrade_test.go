@@ -45,14 +45,13 @@ func (s *site) upgraded(before *lab.Handle) *lab.Handle {
 
 func TestTwentyUpgradesUnderLoad(t *testing.T) {
 	s := newSite(t, web(t), stamped(t), objects(t), node(t))
-	s.app("web").rate = "100/20ms" // logs -f can keep up with it
+	s.app("web").rate, s.app("objects").rate = "100/20ms", "100/20ms" // logs -f can keep up with it
 	s.ecosystem()
 	s.Must("start")
 	first := s.steady()
 	binaries := []string{lab.Binary, built(t, buildOther)}
 	lab.Under(t, func([]*load.Load) {
-		follower := s.follow("web")
-		follower.first()
+		followers := s.followed("web", "objects")
 		var before, keeper figures
 		for i := range 20 {
 			old := s.daemon()
@@ -75,7 +74,7 @@ func TestTwentyUpgradesUnderLoad(t *testing.T) {
 		}
 		s.flat("the daemon", before, s.figures(s.daemon().PID))
 		s.flat("the keeper", keeper, s.figures(s.keeper().PID))
-		follower.end()
+		followers.end()
 		after := s.perform(reload(s.app("web")), first)
 		s.perform(reload(s.app("node")), after)
 	}, s.loads(s.apps...)...)
