@@ -37,7 +37,7 @@ func (f *fake) Record(parts [][]byte) <-chan struct{} {
 			f.rollouts[a.name+a.roll.startedAt.String()] = true
 		}
 	}
-	if f.records++; f.records < 10 || f.records%every == 0 {
+	if f.records++; f.records < 10 || f.records%every == 0 || f.audit != nil {
 		f.proofread()
 	}
 	return f.slowly
@@ -60,6 +60,15 @@ func (f *fake) proofread() {
 	if text := differ(recorded, afresh(again)); text != "" {
 		f.t.Errorf("it is read otherwise than it is recorded: %s", text)
 	}
+	u := f.audit
+	if u == nil {
+		u = &audit{met: map[string]bool{}}
+	}
+	u.whole(f.loop, again)
+	for _, fault := range u.faults {
+		f.t.Error(fault)
+	}
+	u.faults = nil
 }
 
 // differ shows where two texts begin to differ, "" if they don't.

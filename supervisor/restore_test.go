@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -311,36 +310,6 @@ func TestTheStateOfANewerSupervisorIsRefused(t *testing.T) {
 		_, err := Restore(state.DaemonInfo{}, []byte(text), nil, RestoreOptions{})
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", text, err)
-		}
-	}
-}
-
-// Whoever adds a field to what the loop knows decides here whether it is on record.
-func TestEveryFieldIsOnRecordOrKnownNotToBe(t *testing.T) {
-	for _, c := range []struct {
-		of     any
-		fields string
-		not    string // on record, and why
-	}{
-		{member{}, "key slot gen m fresh back retiring by remains settled failure id pid spawnedAt onlineAt stopAt via heard said gates killed cut notReady alone unborn end before timers",
-			"app image"},
-		{app{}, "name want spec env envName count gens cur last members roll starting ops restarts lastReceipt unseen silent notes asked holding untidy tried deleting",
-			"image deleted"}, // what is deleted isn't there
-		{roll{}, "rec spec env target instances wanted spawned over began startedAt rows cut drops lines",
-			"image token"}, // what was being prepared is prepared again
-		{starting{}, "spec env count", "image token"},
-		{generation{}, "n spec launch served known", "image"},
-		{op{}, "kind action since", "earlier reply"}, // who waited has gone
-	} {
-		named := strings.Fields(c.fields + " " + c.not)
-		typ := reflect.TypeOf(c.of)
-		for i := range typ.NumField() {
-			if !slices.Contains(named, typ.Field(i).Name) {
-				t.Errorf("%s.%s: is it on record?", typ.Name(), typ.Field(i).Name)
-			}
-		}
-		if typ.NumField() != len(named) {
-			t.Errorf("%s has %d fields, %d are named here", typ.Name(), typ.NumField(), len(named))
 		}
 	}
 }

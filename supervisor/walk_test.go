@@ -48,6 +48,7 @@ func (s *storm) program(o SpawnOrder) program {
 		return p
 	}
 	bad := len(o.Spec.Args) > 0 && strings.HasPrefix(o.Spec.Args[0], "bad")
+	p.lines = []string{"boom"}
 	p.leftFor = time.Duration(s.pick(10)-1) * second
 	switch n := s.pick(20); {
 	case n == 0:
@@ -62,6 +63,8 @@ func (s *storm) program(o SpawnOrder) program {
 		p.lives, p.signal = time.Duration(10+s.pick(100))*second, 11
 	case n == 11:
 		p.code = 3
+	case n == 12:
+		p.proven, p.answer = -1, "said 503"
 	}
 	return p
 }
@@ -79,7 +82,7 @@ func (s *storm) spec() state.Spec {
 	spec.Protocol = []state.Protocol{state.ProtocolAuto, state.ProtocolTableflip}[s.pick(2)]
 	spec.Args = []string{[]string{"good", "bad"}[s.pick(2)] + fmt.Sprint(s.pick(3))}
 	spec.MaxRestarts = 4
-	switch s.pick(6) {
+	switch s.pick(7) {
 	case 0:
 		spec.Mode = state.Fork
 	case 1:
@@ -93,6 +96,9 @@ func (s *storm) spec() state.Spec {
 	case 5:
 		spec.WaitReady = false
 		spec.Intercept = s.pick(3) > 0
+	case 6:
+		spec.WaitReady = s.pick(2) == 0
+		spec.Ready = &state.Probe{Kind: state.ProbeHTTP, Target: "http://127.0.0.1:3000/health"}
 	}
 	if spec.Mode == state.Cluster && s.pick(3) == 0 {
 		spec.Balance, spec.PreDrain = state.Even, 100*ms
@@ -125,7 +131,7 @@ func (s *storm) command() Command {
 	case 11, 12:
 		return Put{Spec: s.spec(), Env: [][]string{nil, {"A=1"}, {"A=2"}}[s.pick(3)]}
 	}
-	return Put{Spec: s.spec(), Replace: true}
+	return Put{Spec: s.spec(), Replace: true, EnvName: []string{"", "production"}[s.pick(2)]}
 }
 
 // client issues commands one after another and may give up waiting for one.
