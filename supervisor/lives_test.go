@@ -164,6 +164,22 @@ func (f *fake) adopt(lucky func() bool) (found map[uint64]Found, begun map[uint6
 	return found, begun, facts
 }
 
+// untold leaves what hands tell that go on with what is on record: a message that is
+// known has been taken from its channel, and a probe that is answered is not asked again.
+func untold(facts []Fact, known []Recorded) []Fact {
+	return slices.DeleteFunc(facts, func(f Fact) bool {
+		return slices.ContainsFunc(known, func(r Recorded) bool {
+			switch f := f.(type) {
+			case BecameReady:
+				return r.Order.ID == f.ID && r.Ready
+			case Probed:
+				return r.Order.ID == f.ID && r.Proven
+			}
+			return false
+		})
+	})
+}
+
 // live begins the next life of the supervisor, with what the last one recorded. What is
 // told by the hands comes a little later.
 func (s *site) live(crash bool, clock Clock, lucky func() bool) {
@@ -176,6 +192,7 @@ func (s *site) live(crash bool, clock Clock, lucky func() bool) {
 		f.mu.Unlock()
 		s.t.Fatal(err)
 	}
+	facts = untold(facts, loop.Recorded())
 	f.loop, f.dead = loop, false
 	f.life++
 	f.mu.Unlock()

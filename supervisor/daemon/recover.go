@@ -181,7 +181,7 @@ func (d *daemon) restoreLoop(info state.DaemonInfo, left leftovers, upgraded boo
 		if r.Order.ID == 0 { // nobody knows it, and it is about to be ended
 			r.Order = p.order
 		}
-		p.resume(r.Order, r.Ready, left.records[id])
+		p.resume(r, left.records[id])
 		w.attendants[id] = p
 		d.adopted = append(d.adopted, p)
 	}

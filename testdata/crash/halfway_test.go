@@ -1,0 +1,58 @@
+package crash
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"supervisor/testdata/lab"
+)
+
+// gated is an app that is ready when a file is there, beside its ready message.
+func gated(t *testing.T) *app {
+	t.Helper()
+	a := web(t)
+	a.instances, a.rate, a.keys = 1, "", "ready: 'exec: test -e open'"
+	return a
+}
+
+// open opens the gates of gated apps.
+func (s *site) open() {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.Dir, "open"), nil, 0o644); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// recorded waits until the daemon's state has a text.
+func (s *site) recorded(text string) {
+	s.t.Helper()
+	path := filepath.Join(s.Home, "state", "daemon.json")
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		s.t.Fatal(err)
+	}
+	if !lab.NewWatch(s.t, filepath.Dir(path)).Until(func() bool {
+		data, _ := os.ReadFile(path)
+		return strings.Contains(string(data), text)
+	}) {
+		s.t.Fatalf("the state never has %s", text)
+	}
+}
+
+// The supervisor dies between a worker's ready message and the answer to its probe.
+func TestAWorkerIsProbedOnByTheNextSupervisor(t *testing.T) {
+	s := newSite(t, gated(t))
+	start := s.Command("start")
+	if err := start.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.recorded(`"said":"READY_FD"`)
+	s.dies()
+	s.daemon()
+	s.open()
+	if err := start.Wait(); err != nil {
+		t.Errorf("start: %v", err)
+	}
+	s.steady()
+}
