@@ -113,7 +113,7 @@ func (d *daemon) restore(left leftovers, upgraded bool) error {
 		err := d.restoreLoop(info, left, upgraded)
 		switch {
 		case err == nil:
-			begun = true
+			begun, w.journal.head.Starting = true, left.head.Starting
 		case errors.As(err, new(supervisor.ErrNewer)):
 			return err
 		default:

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"supervisor/testdata/lab"
 )
 
@@ -55,4 +57,25 @@ func TestAWorkerIsProbedOnByTheNextSupervisor(t *testing.T) {
 		t.Errorf("start: %v", err)
 	}
 	s.steady()
+}
+
+// The supervisor dies while an app of the file that it was started with waits for the one
+// that it depends on: nobody would ask for that app any more.
+func TestTheFileIsStartedToItsEndByTheNextSupervisor(t *testing.T) {
+	db, web := gated(t), web(t)
+	db.name, web.instances, web.keys = "db", 1, "depends_on: [db]"
+	s := newSite(t, web, db)
+	cmd := s.Command("start", "--no-daemon")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.recorded(`"said":"READY_FD"`)
+	s.dies()
+	s.daemon()
+	s.open()
+	s.steady()
+	cmd.Process.Signal(unix.SIGTERM)
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("start --no-daemon: %v", err)
+	}
 }
