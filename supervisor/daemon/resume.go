@@ -40,6 +40,9 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 		b.begin(req.ID)
 		return b.do(ctx, req)
 	}
+	if req.Verb == state.VerbDelete {
+		return b.deleteRest(ctx, req)
+	}
 	apps, missing := b.concerned(ctx, req)
 	if missing != nil {
 		return state.Result{Error: missing}
@@ -69,6 +72,26 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 	}
 	if req.Verb == state.VerbRestart && result.Error == nil {
 		result.Error = unanswered(req)
+	}
+	return result
+}
+
+// deleteRest deletes what is still there of the apps that were all there at first.
+func (b *backend) deleteRest(ctx context.Context, req state.Request) state.Result {
+	known, failed := b.chosen(ctx, nil)
+	if failed != nil {
+		return state.Result{Error: failed}
+	}
+	asked := req.Names
+	req.Names = slices.DeleteFunc(slices.Clone(asked), func(name string) bool {
+		return !slices.ContainsFunc(known, func(a state.App) bool { return a.Name == name })
+	})
+	if len(asked) > 0 && len(req.Names) == 0 {
+		return state.Result{Touched: asked}
+	}
+	result := b.do(ctx, req)
+	if len(asked) > 0 {
+		result.Touched = asked
 	}
 	return result
 }
