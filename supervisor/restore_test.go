@@ -201,6 +201,21 @@ func TestWhatWasToBeToldOrLetGoIsSoAfterACrash(t *testing.T) {
 	})
 }
 
+// A client that asks a successor again is told that its request was begun: the daemon
+// notes that with the record, of which there has to be one.
+func TestASignalIsOnRecordBeforeItIsSent(t *testing.T) {
+	scene(t, func(s *site) {
+		s.start(web(1))
+		s.dieBefore(1) // the record is the first act
+		s.ask(SignalApp{"web", 10})
+		if signals := s.saw().signals; !s.ended() || len(signals) > 0 {
+			t.Fatalf("it is sent and not on record: %v", signals)
+		}
+		s.revive()
+		s.sleep(second)
+	})
+}
+
 func TestAnEndThatNobodySawIsAFailure(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(1))
