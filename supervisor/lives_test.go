@@ -147,7 +147,7 @@ func (f *fake) adopt(lucky func() bool) (found map[uint64]Found, begun map[uint6
 			p.missing = true
 			continue
 		}
-		found[id] = Found{PID: p.pid, App: p.order.App, Slot: p.order.Slot, Ended: p.ended}
+		found[id] = Found{PID: p.pid, App: p.order.App, Slot: p.order.Slot}
 		if p.booted && !p.ended {
 			facts = append(facts, f.signs(p)...)
 		}

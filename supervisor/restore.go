@@ -13,10 +13,9 @@ import (
 // Found is a spawn that was adopted: the hands know it, and will tell how it ends or
 // has ended, as of any other.
 type Found struct {
-	PID   int
-	App   string
-	Slot  int
-	Ended bool // its main process has
+	PID  int
+	App  string
+	Slot int
 }
 
 // RestoreOptions say how the loop before ended.

@@ -76,12 +76,10 @@ func (l *Loop) claim(r restored) {
 // orphan takes a spawn that the record doesn't know.
 func (l *Loop) orphan(id uint64, f Found) {
 	a := l.find(f.App)
-	if a == nil || a.current() == nil || f.Ended {
+	if a == nil || a.current() == nil {
 		nobody := &member{app: &app{name: f.App, deleted: true}, slot: f.Slot, gen: &generation{}, pid: f.PID}
 		l.spawns[id] = spawn{w: nobody}
-		if !f.Ended {
-			l.world.Kill(id)
-		}
+		l.world.Kill(id)
 		return
 	}
 	l.end(&member{app: a, slot: f.Slot, gen: a.current(), id: id, pid: f.PID, spawnedAt: l.now()}, 0)
