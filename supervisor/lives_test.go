@@ -208,7 +208,7 @@ func (s *site) live(crash bool, clock Clock, lucky func() bool) {
 	s.telling.Add(1)
 	go func() { // ends when all is told, or the loop has ended
 		defer s.telling.Done()
-		time.Sleep(10 * ms)
+		time.Sleep(s.slowly)
 		for _, fact := range facts {
 			loop.Tell(fact)
 		}

@@ -12,8 +12,9 @@ import (
 )
 
 // hearing is how long a timer that trusts a process (it has soaked, it is not ready)
-// waits at least after a restart: what happened while nobody listened is told first.
-const hearing = time.Second
+// waits at least after a restart: what happened while nobody listened is told first, which
+// takes two seconds for one whose channels others hold open.
+const hearing = 3 * time.Second
 
 // resume is the first that a restored loop does: what the record says is compared with
 // what was found, and what may not have been done before is ordered again.
