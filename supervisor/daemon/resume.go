@@ -70,7 +70,10 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 			result.Error = unanswered(req)
 		}
 	}
-	if req.Verb == state.VerbRestart && result.Error == nil {
+	switch {
+	case req.Verb == state.VerbReload:
+		b.lacking(ctx, apps, req, &result)
+	case req.Verb == state.VerbRestart && result.Error == nil:
 		result.Error = unanswered(req)
 	}
 	return result
@@ -107,13 +110,50 @@ func unanswered(req state.Request) *state.Error {
 // if it has none. The history may not have it yet.
 func (b *backend) became(a state.App, since time.Time, last *state.Receipt, result *state.Result) {
 	if last == nil || last.StartedAt.Add(time.Duration(last.DurationMS)*time.Millisecond).Before(since.Add(-time.Millisecond)) {
-		result.Receipts = append(result.Receipts, skipped(a, "the supervisor died before it was begun"))
-		result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: the supervisor died before it was begun", a.Name)})
+		unbegun(a, result)
 		return
 	}
 	result.Receipts = append(result.Receipts, *last)
 	if last.Result != state.Complete {
 		result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: %s (%s)", a.Name, last.Reason, last.Result)})
+	}
+}
+
+func unbegun(a state.App, result *state.Result) {
+	const why = "the supervisor died before it was begun"
+	result.Receipts = append(result.Receipts, skipped(a, why))
+	result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: %s", a.Name, why)})
+}
+
+// lacking adds the apps of the reloaded files that nobody knows: new ones, which were to be
+// started. apps are those that the request is known to be about.
+func (b *backend) lacking(ctx context.Context, apps []state.App, req state.Request, result *state.Result) {
+	known, failed := b.chosen(ctx, nil)
+	if failed != nil || len(req.Names) > 0 {
+		return
+	}
+	files := []string{req.File}
+	if req.File == "" {
+		files = nil
+		for _, a := range apps {
+			files = append(files, a.Spec.File)
+		}
+	}
+	slices.Sort(files)
+	for _, file := range slices.Compact(files) {
+		if file == "" { // apps that were started as scripts
+			continue
+		}
+		eco, broken := b.files.merged(file, req).read(file, req.Env)
+		if broken != nil {
+			continue // as it is now it has no apps
+		}
+		for _, spec := range eco.Apps {
+			isKnown := slices.ContainsFunc(known, func(a state.App) bool { return a.Name == spec.Name })
+			if !isKnown && (len(req.Only) == 0 || slices.Contains(req.Only, spec.Name)) {
+				unbegun(state.App{Name: spec.Name}, result)
+			}
+		}
 	}
 }
 

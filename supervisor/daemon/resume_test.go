@@ -30,3 +30,25 @@ func TestADeleteThatIsSentAgain(t *testing.T) {
 	}
 	i.kill()
 }
+
+// The supervisor died before it began an app that is new in the file.
+func TestAReloadThatIsSentAgainNamesWhatIsNotThere(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	one := "name: one\nargs: worker ready\nwait_ready: true"
+	file := i.yaml(one)
+	i.must(state.Request{Verb: state.VerbStart, File: file})
+	req := state.Request{Verb: state.VerbReload, File: file, ID: "cut", Since: time.Now()}
+	i.must(req)
+	i.yaml(one, "name: two\nargs: worker ready\nwait_ready: true\ndepends_on: one")
+	req.Resume = true
+	res := i.do(req)
+	var results []string
+	for _, r := range res.Receipts {
+		results = append(results, r.Name+" "+r.Result)
+	}
+	if !slices.Equal(results, []string{"one complete", "two skipped"}) || res.Error == nil {
+		t.Errorf("%q, %v", results, res.Error)
+	}
+	i.kill()
+}
