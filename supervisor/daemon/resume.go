@@ -57,26 +57,60 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 	if req.Repeatable() {
 		return b.do(ctx, req)
 	}
+	if req.Verb == state.VerbReload {
+		return b.reloadRest(ctx, req, apps, outcomes)
+	}
 	var result state.Result
 	for i, a := range apps {
 		result.Touched = append(result.Touched, a.Name)
-		switch req.Verb {
-		case state.VerbReload:
-			b.became(a, req.Since, outcomes[i].Receipt, &result)
-		case state.VerbRestart:
+		if req.Verb == state.VerbRestart {
 			result.Started = append(result.Started, started(a.Name, outcomes[i]))
 			result.Error = add(result.Error, outcomes[i])
-		default:
-			result.Error = unanswered(req)
 		}
 	}
-	switch {
-	case req.Verb == state.VerbReload:
-		b.lacking(ctx, apps, req, &result)
-	case req.Verb == state.VerbRestart && result.Error == nil:
+	if result.Error == nil {
 		result.Error = unanswered(req)
 	}
 	return result
+}
+
+// reloadRest tells what became of the apps whose reload was begun, and if all of that is
+// complete reloads the rest.
+func (b *backend) reloadRest(ctx context.Context, req state.Request, apps []state.App, outcomes []supervisor.Outcome) state.Result {
+	defer b.upward.Reloading()()
+	var result state.Result
+	var done []string
+	var rest []state.App
+	for i, a := range apps {
+		last := outcomes[i].Receipt // the history may not have it yet
+		if !endedSince(last, req.Since) {
+			rest = append(rest, a)
+			continue
+		}
+		done = append(done, a.Name)
+		result.Touched = append(result.Touched, a.Name)
+		result.Receipts = append(result.Receipts, *last)
+		if last.Result != state.Complete {
+			result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: %s (%s)", a.Name, last.Reason, last.Result)})
+		}
+	}
+	rest = append(rest, b.lacking(ctx, apps, req)...)
+	switch {
+	case len(rest) == 0:
+	case result.Error == nil:
+		join(&result, b.reload(ctx, req, done))
+	default:
+		for _, a := range rest {
+			result.Receipts = append(result.Receipts, skipped(a, "an app before it failed"))
+		}
+	}
+	return result
+}
+
+// endedSince reports whether a receipt, nil for none, is of a reload that ended at or after
+// an instant.
+func endedSince(r *state.Receipt, instant time.Time) bool {
+	return r != nil && !r.StartedAt.Add(time.Duration(r.DurationMS+1)*time.Millisecond).Before(instant)
 }
 
 // deleteRest deletes what is still there of the apps that were all there at first.
@@ -106,31 +140,12 @@ func unanswered(req state.Request) *state.Error {
 		"the supervisor died while it was asked to %s: how much of that was done is not known", req.Verb)}
 }
 
-// became adds the receipt of the reload that a request was for: the last of the app, nil
-// if it has none. The history may not have it yet.
-func (b *backend) became(a state.App, since time.Time, last *state.Receipt, result *state.Result) {
-	if last == nil || last.StartedAt.Add(time.Duration(last.DurationMS)*time.Millisecond).Before(since.Add(-time.Millisecond)) {
-		unbegun(a, result)
-		return
-	}
-	result.Receipts = append(result.Receipts, *last)
-	if last.Result != state.Complete {
-		result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: %s (%s)", a.Name, last.Reason, last.Result)})
-	}
-}
-
-func unbegun(a state.App, result *state.Result) {
-	const why = "the supervisor died before it was begun"
-	result.Receipts = append(result.Receipts, skipped(a, why))
-	result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: %s", a.Name, why)})
-}
-
-// lacking adds the apps of the reloaded files that nobody knows: new ones, which were to be
-// started. apps are those that the request is known to be about.
-func (b *backend) lacking(ctx context.Context, apps []state.App, req state.Request, result *state.Result) {
+// lacking are the apps of the files that a reload is of that nobody knows: new ones, which
+// are to be started. apps are those that it is known to be about.
+func (b *backend) lacking(ctx context.Context, apps []state.App, req state.Request) (lacking []state.App) {
 	known, failed := b.chosen(ctx, nil)
 	if failed != nil || len(req.Names) > 0 {
-		return
+		return nil
 	}
 	files := []string{req.File}
 	if req.File == "" {
@@ -151,10 +166,11 @@ func (b *backend) lacking(ctx context.Context, apps []state.App, req state.Reque
 		for _, spec := range eco.Apps {
 			isKnown := slices.ContainsFunc(known, func(a state.App) bool { return a.Name == spec.Name })
 			if !isKnown && (len(req.Only) == 0 || slices.Contains(req.Only, spec.Name)) {
-				unbegun(state.App{Name: spec.Name}, result)
+				lacking = append(lacking, state.App{Name: spec.Name})
 			}
 		}
 	}
+	return lacking
 }
 
 // concerned are the known apps that a request is about.

@@ -62,11 +62,10 @@ type Request struct {
 	//
 	//   - reload: the receipt that ended at or after Since, waited for if need be
 	//     (Interrupted when the daemon's end cut it, whichever way it was settled,
-	//     Complete when it was carried on to its end); an app that has none, or that
-	//     the file has and nobody knows yet, was not begun: a receipt with the result
-	//     Skipped and the reason;
-	//   - restart: a StartedApp with how the app is now; one that was not begun has
-	//     the action Skipped and the reason;
+	//     Complete when it was carried on to its end). An app that has none was not
+	//     begun: if all the others are Complete it is reloaded now, else its receipt
+	//     has the result Skipped and the reason;
+	//   - restart: a StartedApp with how the app is now;
 	//   - scale by +N or -N, and signal: Touched alone.
 	//
 	// Result.Error is nil only if the daemon knows that all of it was done (reload:

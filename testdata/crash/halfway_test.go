@@ -8,7 +8,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"supervisor/supervisor/state"
 	"supervisor/testdata/lab"
+	"supervisor/testdata/load"
 )
 
 // gated is an app that is ready when a file is there, beside its ready message.
@@ -77,5 +79,50 @@ func TestTheFileIsStartedToItsEndByTheNextSupervisor(t *testing.T) {
 	cmd.Process.Signal(unix.SIGTERM)
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("start --no-daemon: %v", err)
+	}
+}
+
+// A reload of two apps, of which the second is not begun, goes on after an upgrade, and
+// after a death that the first one comes out of.
+func TestAReloadOfTwoAppsGoesOn(t *testing.T) {
+	for _, how := range []string{"upgrade", "death"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			first, second := web(t), job(t)
+			first.instances, first.mode, first.env = 1, "ready-late", "DELAY: 500ms"
+			second.keys = "depends_on: [web]"
+			s := newSite(t, first, second)
+			s.Must("start")
+			before := s.steady()
+			lab.Under(t, func([]*load.Load) {
+				events := s.Events(t.Context())
+				cmd := s.Command("reload")
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				for {
+					e, ok := events.Next()
+					if !ok {
+						t.Fatal(events.Err())
+					}
+					if e.App == "web" && e.What == state.WhatSpawned {
+						break
+					}
+				}
+				old := s.daemon()
+				if how == "upgrade" {
+					s.Must("upgrade")
+					s.upgraded(old)
+				} else {
+					old.Kill()
+				}
+				if err := cmd.Wait(); err != nil {
+					t.Errorf("the reload: %v", err)
+				}
+				after := s.steady()
+				s.replaced(how, "web", before, after)
+				s.replaced(how, "job", before, after)
+			}, s.loads(s.apps...)...)
+		})
 	}
 }
