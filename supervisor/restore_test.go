@@ -265,6 +265,24 @@ func TestWhatTheRecordDoesNotKnowIsEnded(t *testing.T) {
 	})
 }
 
+func TestWhatIsLeftOfWhatTheRecordDoesNotKnowIsEnded(t *testing.T) {
+	scene(t, func(s *site) {
+		s.run(program{leftFor: 3 * second})
+		s.start(web(1))
+		old := slices.Clone(s.world.record)
+		s.good(ScaleApp{"web", 2}, Scaled)
+		s.die()
+		s.crash(1, 1, 2)
+		s.world.record = old
+		s.revive()
+		s.sleep(5 * second)
+		if p := s.saw().procs[102]; !p.told || !p.gone {
+			t.Errorf("%+v", p)
+		}
+		s.status(state.AppOnline, "0/1 online")
+	})
+}
+
 func TestAProcessOfAnUnknownAppIsKilled(t *testing.T) {
 	scene(t, func(s *site) {
 		old := []byte(`{"schema":1,"last_id":100,"last_key":0,"unkept":[],"apps":[]}`)
