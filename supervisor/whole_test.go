@@ -176,7 +176,7 @@ func TestNoFieldIsMissingInTheRecord(t *testing.T) {
 			t.Errorf("%s: there is no such field", name)
 		}
 	}
-	const few, most = 10, 1000 // histories; some fields are rare
+	const few, most = 6, 1000 // histories; some fields are rare
 	for seed := uint64(0); seed < few || len(lacking) > 0 && seed < most; seed++ {
 		scene(t, func(site *site) {
 			s := newStorm(site, seed, 5)
