@@ -65,6 +65,7 @@ func (f *fake) proofread() {
 		u = &audit{met: map[string]bool{}}
 	}
 	u.whole(f.loop, again)
+	u.timers(f.loop)
 	for _, fault := range u.faults {
 		f.t.Error(fault)
 	}

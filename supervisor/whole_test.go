@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 	"unsafe"
+
+	"supervisor/supervisor/state"
+	"supervisor/supervisor/worker"
 )
 
 // unrecorded are the fields that a restored loop does not have from the record, each with
@@ -132,6 +135,29 @@ func (u *audit) fields(path string, a, b reflect.Value) {
 			}
 		default:
 			u.same(at, x, y)
+		}
+	}
+}
+
+// timely are the timers that may be armed in a state: a successor arms those on record for
+// the incarnation that is on record, so none of an earlier one may be among them.
+var timely = map[state.State][]worker.Kind{
+	state.Starting: {worker.ReadyTimer, worker.InferTimer},
+	state.Online:   {worker.SoakTimer, worker.UptimeTimer},
+	state.Leaving:  {worker.DrainTimer},
+	state.Stopping: {worker.KillTimer},
+	state.Backoff:  {worker.DelayTimer},
+}
+
+// timers checks that no timer of a loop has outlived what it was armed for.
+func (u *audit) timers(l *Loop) {
+	for _, a := range l.apps {
+		for _, w := range a.members {
+			for _, k := range worker.Kinds {
+				if w.timers[k].due != 0 && !slices.Contains(timely[w.m.State], k) {
+					u.faults = append(u.faults, fmt.Sprintf("%s:%d is %s, and %s is armed", a.name, w.slot, w.m.State, k))
+				}
+			}
 		}
 	}
 }
