@@ -133,7 +133,7 @@ func (r appRecord) app() (*app, error) {
 		return nil, fmt.Errorf("there is no wish %d", a.want)
 	case a.count < 0 || a.count > maxCount:
 		return nil, fmt.Errorf("it cannot have %d workers", a.count)
-	case a.cur != 0 && a.gens[a.cur] == nil, a.cur == 0 && a.want == state.Up && r.Starting == nil:
+	case a.cur != 0 && a.gens[a.cur] == nil, a.cur == 0 && (r.Roll != nil || a.want == state.Up && r.Starting == nil):
 		return nil, fmt.Errorf("its generation %d is missing", a.cur)
 	}
 	if s := r.Starting; s != nil {

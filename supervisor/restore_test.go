@@ -336,6 +336,7 @@ func TestTheStateOfANewerSupervisorIsRefused(t *testing.T) {
 		`{"schema":1,"unkept":[null]}`:          "receipt is missing",
 		`{"schema":1,"apps":[{}]}`:              "no name",
 		`{"schema":1,"apps":[{"head":{"name":"x","cur":3}}]}`:                          `app "x": its generation 3`,
+		`{"schema":1,"apps":[{"head":{"name":"x","count":1},"roll":{}}]}`:              `app "x": its generation 0`,
 		`{"schema":1,"apps":[{"head":{"name":"x"}},{"head":{"name":"x"}}]}`:            "twice",
 		`{"schema":1,"apps":[{"head":{"name":"x"},"members":[{"gen":1}]}]}`:            "worker of slot 0",
 		`{"schema":1,"apps":[{"head":{"name":"x"},"members":[{"timers":{"tea":1}}]}]}`: "tea",
