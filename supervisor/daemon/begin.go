@@ -90,6 +90,7 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 	w.journal = newJournal(d.records, d.boot, d.log.Printf, w.recordAgain, &w.working)
 	w.journal.head.Files, w.journal.head.Begun = left.head.Files, left.head.Begun
 	w.tracer = d.tracer
+	w.journal.head.Starting = left.head.Starting && left.head.Loop != nil
 	var err error
 	if w.logs, err = logs.New(logs.Config{Facts: w.wrote, Opened: w.opened}); err != nil {
 		return nil, fmt.Errorf("cannot capture logs: %w", err)
@@ -113,7 +114,7 @@ func (d *daemon) restore(left leftovers, upgraded bool) error {
 		err := d.restoreLoop(info, left, upgraded)
 		switch {
 		case err == nil:
-			begun, w.journal.head.Starting = true, left.head.Starting
+			begun = true
 		case errors.As(err, new(supervisor.ErrNewer)):
 			return err
 		default:
