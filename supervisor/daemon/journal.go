@@ -54,7 +54,6 @@ type journal struct {
 	mu      sync.Mutex
 	head    head
 	loop    [][]byte // the loop's part, as it was given last
-	table   []byte   // what the table knows, too
 	pending map[string]*version
 	busy    bool
 	failing bool        // the last write failed; the goroutine's
@@ -132,7 +131,6 @@ func (j *journal) document() [][]byte {
 func (j *journal) sockets(data []byte) <-chan struct{} {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.table = data
 	return j.keep(socketsFile, [][]byte{data})
 }
 
@@ -198,7 +196,7 @@ func (j *journal) wrote(err error) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.still && j.again == nil { // one for all that fails until then
+	if !j.still {
 		j.again = time.AfterFunc(tryAgain, j.retry)
 	}
 }
@@ -207,14 +205,9 @@ func (j *journal) wrote(err error) {
 func (j *journal) retry() {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.again = nil
-	if j.still {
-		return
+	if !j.still {
+		j.keepDaemon()
 	}
-	if j.table != nil {
-		j.keep(socketsFile, [][]byte{j.table})
-	}
-	j.keepDaemon()
 }
 
 // rest keeps the journal from writing by itself, or lets it again.
@@ -224,7 +217,6 @@ func (j *journal) rest(still bool) {
 	j.still = still
 	if still && j.again != nil {
 		j.again.Stop()
-		j.again = nil
 	}
 }
 

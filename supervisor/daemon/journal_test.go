@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"supervisor/supervisor/handover"
 )
@@ -121,36 +119,6 @@ func TestAStateThatCouldNotBeWrittenIsTriedAgain(t *testing.T) {
 		t.Errorf("%s, %v, %v", data, err, bad)
 	}
 	j.rest(true)
-}
-
-// A disk that is full for an hour is asked as often at its end as at its beginning, and what
-// the table knows is not forgotten over what the loop does.
-func TestRetriesDoNotAddUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		dir := filepath.Join(t.TempDir(), "state")
-		if err := os.WriteFile(dir, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		j, _ := aJournal(t, dir)
-		written := 0
-		j.room = func() { written++ }
-		<-j.sockets([]byte("[]"))
-		for range 100 {
-			<-j.record([][]byte{[]byte("1")})
-			time.Sleep(time.Millisecond)
-		}
-		if err := os.Remove(dir); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Hour)
-		synctest.Wait()
-		if written != 2 {
-			t.Errorf("two files are written %d times", written)
-		}
-		if _, err := os.Stat(filepath.Join(dir, socketsFile)); err != nil {
-			t.Error(err)
-		}
-	})
 }
 
 func TestAHeadOfAnotherTime(t *testing.T) {
