@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,6 +85,28 @@ func TestWhatACrashLeftIsKilledAtKillTimeoutAndAStopWaitsForIt(t *testing.T) {
 		p := s.saw().procs[101]
 		if took := p.killedAt.Sub(p.toldAt); took != 8*second {
 			t.Errorf("SIGKILL after %s", took)
+		}
+	})
+}
+
+// A thousand workers that crash with twenty lines each would be megabytes, written again
+// and again: what is told is forgotten.
+func TestLastWordsAreOnRecordUntilTheyAreTold(t *testing.T) {
+	scene(t, func(s *site) {
+		words := "a long story"
+		s.run(program{lives: 50 * ms, code: 1, boot: second, lines: []string{words}})
+		s.ask(Put{Spec: web(1)})
+		s.sleep(3 * second)
+		s.status(state.AppLaunching, "0/1 waiting restart")
+		if n := strings.Count(string(s.world.record), words); n != 1 { // why its first start failed
+			t.Errorf("they are on record %d times", n)
+		}
+		s.run(program{lines: []string{words}, left: 1, leftFor: 5 * second})
+		s.sleep(10 * second)
+		s.crash(0, 1, 0)
+		s.sleep(0)
+		if n := strings.Count(string(s.world.record), words); n != 0 {
+			t.Errorf("of one that had come up they are on record %d times", n)
 		}
 	})
 }

@@ -64,6 +64,7 @@ type fake struct {
 	doom      func() bool // asked before every act: whether it dies now
 	onDeath   func()      // when it has
 	records   int
+	audit     *audit          // not nil: of every record
 	record    []byte          // what it recorded last
 	slowly    chan struct{}   // not nil: it is kept when that is closed
 	rollouts  map[string]bool // every one that was ever on record, by its start

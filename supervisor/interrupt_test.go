@@ -91,6 +91,28 @@ func TestAReloadThatWasInterruptedSettles(t *testing.T) {
 	}
 }
 
+// Before an end is told, the channels of whoever has ended are read for up to two seconds,
+// where a process that it has left holds them (package daemon).
+func TestTheDeadAreNotTakenForSoaked(t *testing.T) {
+	scene(t, func(s *site) {
+		soak := 2 * second
+		spec := web(1)
+		spec.Soak = &soak
+		s.start(spec)
+		s.run(program{lives: 1500 * ms, code: 1})
+		s.ask(release(spec))
+		s.sleep(second)
+		s.die()
+		s.sleep(5 * second) // it ends meanwhile
+		s.slowly = 2 * second
+		s.live(true, s.clock, func() bool { return true })
+		s.good(Await{"web"}, Settled)
+		if r := s.saw().kept[0]; r.Result != state.Interrupted || r.Workers[0].SlotRuns != 1 || s.spawns() != 2 {
+			t.Errorf("%+v after %d spawns", r, s.spawns())
+		}
+	})
+}
+
 func TestAReloadThatRolledBackGoesOnForItsOwnReason(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(1))

@@ -42,11 +42,12 @@ func (l *Loop) learn(f Fact) *app {
 	case Extended:
 		return l.process(f.ID, func(w *member, _ int) { l.extend(w, f.By) })
 	case Messaged:
-		return l.process(f.ID, func(w *member, _ int) {
+		l.process(f.ID, func(w *member, _ int) {
 			ev := workerEvent(w)
 			ev.Kind, ev.Data = state.EventMessage, f.Data
 			l.publish(ev)
 		})
+		return nil // there may be thousands in a second, and none of them changes the app
 	case Ended:
 		return l.process(f.ID, func(w *member, inc int) {
 			w.end = &end{f.Code, f.Signal, f.SignalName, f.How, f.LastLines}

@@ -37,7 +37,7 @@ func (f *fake) Record(parts [][]byte) <-chan struct{} {
 			f.rollouts[a.name+a.roll.startedAt.String()] = true
 		}
 	}
-	if f.records++; f.records < 10 || f.records%every == 0 {
+	if f.records++; f.records < 10 || f.records%every == 0 || f.audit != nil && f.records%8 == 0 {
 		f.proofread()
 	}
 	return f.slowly
@@ -60,6 +60,16 @@ func (f *fake) proofread() {
 	if text := differ(recorded, afresh(again)); text != "" {
 		f.t.Errorf("it is read otherwise than it is recorded: %s", text)
 	}
+	u := f.audit
+	if u == nil {
+		u = &audit{met: map[string]bool{}}
+	}
+	u.whole(f.loop, again)
+	u.timers(f.loop)
+	for _, fault := range u.faults {
+		f.t.Error(fault)
+	}
+	u.faults = nil
 }
 
 // differ shows where two texts begin to differ, "" if they don't.
@@ -138,7 +148,7 @@ func (f *fake) adopt(lucky func() bool) (found map[uint64]Found, begun map[uint6
 			p.missing = true
 			continue
 		}
-		found[id] = Found{PID: p.pid, App: p.order.App, Slot: p.order.Slot, Ended: p.ended}
+		found[id] = Found{PID: p.pid, App: p.order.App, Slot: p.order.Slot}
 		if p.booted && !p.ended {
 			facts = append(facts, f.signs(p)...)
 		}
@@ -155,6 +165,22 @@ func (f *fake) adopt(lucky func() bool) (found map[uint64]Found, begun map[uint6
 	return found, begun, facts
 }
 
+// untold leaves what hands tell that go on with what is on record: a message that is
+// known has been taken from its channel, and a probe that is answered is not asked again.
+func untold(facts []Fact, known []Recorded) []Fact {
+	return slices.DeleteFunc(facts, func(f Fact) bool {
+		return slices.ContainsFunc(known, func(r Recorded) bool {
+			switch f := f.(type) {
+			case BecameReady:
+				return r.Order.ID == f.ID && r.Ready
+			case Probed:
+				return r.Order.ID == f.ID && r.Proven
+			}
+			return false
+		})
+	})
+}
+
 // live begins the next life of the supervisor, with what the last one recorded. What is
 // told by the hands comes a little later.
 func (s *site) live(crash bool, clock Clock, lucky func() bool) {
@@ -167,6 +193,7 @@ func (s *site) live(crash bool, clock Clock, lucky func() bool) {
 		f.mu.Unlock()
 		s.t.Fatal(err)
 	}
+	facts = untold(facts, loop.Recorded())
 	f.loop, f.dead = loop, false
 	f.life++
 	f.mu.Unlock()
@@ -182,7 +209,7 @@ func (s *site) live(crash bool, clock Clock, lucky func() bool) {
 	s.telling.Add(1)
 	go func() { // ends when all is told, or the loop has ended
 		defer s.telling.Done()
-		time.Sleep(10 * ms)
+		time.Sleep(s.slowly)
 		for _, fact := range facts {
 			loop.Tell(fact)
 		}

@@ -66,7 +66,18 @@ type end struct {
 	Signal int      `json:"signal,omitzero"`
 	Name   string   `json:"name,omitzero"` // of the signal
 	How    string   `json:"how"`
-	Lines  []string `json:"lines,omitempty"`
+	Lines  []string `json:"lines,omitempty"` // until they are told
+}
+
+// told is an end without its last lines: the record is written too often for what nobody
+// asks for again.
+func (e *end) told() *end {
+	if e == nil || e.Lines == nil {
+		return e
+	}
+	brief := *e
+	brief.Lines = nil
+	return &brief
 }
 
 // failure is why a worker did not come up.

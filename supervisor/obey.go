@@ -43,6 +43,7 @@ func (l *Loop) obey(cmd Command, reply waiter) *app {
 	case ScaleApp:
 		l.scale(a, cmd.To, reply)
 	case SignalApp:
+		l.key() // it changes nothing, and is not to be sent twice: that it was begun is on record before
 		for _, w := range a.members {
 			if w.pid > 0 && w.m.State.Alive() && !w.remains {
 				l.world.Signal(w.id, cmd.Signal)

@@ -4,9 +4,10 @@ import "supervisor/supervisor/state"
 
 // Recorded is a spawn that the record of a restored loop knows of.
 type Recorded struct {
-	Order SpawnOrder
-	PID   int  // 0: that its program runs was not heard yet
-	Ready bool // that it is ready has been heard
+	Order  SpawnOrder
+	PID    int  // 0: that its program runs was not heard yet
+	Ready  bool // its ready message has been heard, or nobody waits for it
+	Proven bool // so has the good answer to its probe
 }
 
 // Recorded returns the spawns that a restored loop has on record, for whoever goes on
@@ -18,9 +19,10 @@ func (l *Loop) Recorded() []Recorded {
 			if w.id == 0 {
 				continue
 			}
+			over := w.m.State != state.Starting
 			all = append(all, Recorded{
 				Order: w.order(), PID: w.pid,
-				Ready: w.m.State != state.Starting || w.gates.Said != "",
+				Ready: over || w.gates.Said != "", Proven: over || w.gates.Probed,
 			})
 		}
 	}

@@ -13,10 +13,9 @@ import (
 // Found is a spawn that was adopted: the hands know it, and will tell how it ends or
 // has ended, as of any other.
 type Found struct {
-	PID   int
-	App   string
-	Slot  int
-	Ended bool // its main process has
+	PID  int
+	App  string
+	Slot int
 }
 
 // RestoreOptions say how the loop before ended.
@@ -138,7 +137,7 @@ func (r appRecord) app() (*app, error) {
 		return nil, fmt.Errorf("there is no wish %d", a.want)
 	case a.count < 0 || a.count > maxCount:
 		return nil, fmt.Errorf("it cannot have %d workers", a.count)
-	case a.cur != 0 && a.gens[a.cur] == nil, a.cur == 0 && a.want == state.Up && r.Starting == nil:
+	case a.cur != 0 && a.gens[a.cur] == nil, a.cur == 0 && (r.Roll != nil || a.want == state.Up && r.Starting == nil):
 		return nil, fmt.Errorf("its generation %d is missing", a.cur)
 	}
 	if s := r.Starting; s != nil {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -202,6 +201,21 @@ func TestWhatWasToBeToldOrLetGoIsSoAfterACrash(t *testing.T) {
 	})
 }
 
+// A client that asks a successor again is told that its request was begun: the daemon
+// notes that with the record, of which there has to be one.
+func TestASignalIsOnRecordBeforeItIsSent(t *testing.T) {
+	scene(t, func(s *site) {
+		s.start(web(1))
+		s.dieBefore(1) // the record is the first act
+		s.ask(SignalApp{"web", 10})
+		if signals := s.saw().signals; !s.ended() || len(signals) > 0 {
+			t.Fatalf("it is sent and not on record: %v", signals)
+		}
+		s.revive()
+		s.sleep(second)
+	})
+}
+
 func TestAnEndThatNobodySawIsAFailure(t *testing.T) {
 	scene(t, func(s *site) {
 		s.start(web(1))
@@ -248,6 +262,24 @@ func TestWhatTheRecordDoesNotKnowIsEnded(t *testing.T) {
 		if p := s.saw().procs[102]; !p.told || !p.gone {
 			t.Errorf("%+v", p)
 		}
+	})
+}
+
+func TestWhatIsLeftOfWhatTheRecordDoesNotKnowIsEnded(t *testing.T) {
+	scene(t, func(s *site) {
+		s.run(program{leftFor: 3 * second})
+		s.start(web(1))
+		old := slices.Clone(s.world.record)
+		s.good(ScaleApp{"web", 2}, Scaled)
+		s.die()
+		s.crash(1, 1, 2)
+		s.world.record = old
+		s.revive()
+		s.sleep(5 * second)
+		if p := s.saw().procs[102]; !p.told || !p.gone {
+			t.Errorf("%+v", p)
+		}
+		s.status(state.AppOnline, "0/1 online")
 	})
 }
 
@@ -304,6 +336,7 @@ func TestTheStateOfANewerSupervisorIsRefused(t *testing.T) {
 		`{"schema":1,"unkept":[null]}`:          "receipt is missing",
 		`{"schema":1,"apps":[{}]}`:              "no name",
 		`{"schema":1,"apps":[{"head":{"name":"x","cur":3}}]}`:                          `app "x": its generation 3`,
+		`{"schema":1,"apps":[{"head":{"name":"x","count":1},"roll":{}}]}`:              `app "x": its generation 0`,
 		`{"schema":1,"apps":[{"head":{"name":"x"}},{"head":{"name":"x"}}]}`:            "twice",
 		`{"schema":1,"apps":[{"head":{"name":"x"},"members":[{"gen":1}]}]}`:            "worker of slot 0",
 		`{"schema":1,"apps":[{"head":{"name":"x"},"members":[{"timers":{"tea":1}}]}]}`: "tea",
@@ -311,36 +344,6 @@ func TestTheStateOfANewerSupervisorIsRefused(t *testing.T) {
 		_, err := Restore(state.DaemonInfo{}, []byte(text), nil, RestoreOptions{})
 		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", text, err)
-		}
-	}
-}
-
-// Whoever adds a field to what the loop knows decides here whether it is on record.
-func TestEveryFieldIsOnRecordOrKnownNotToBe(t *testing.T) {
-	for _, c := range []struct {
-		of     any
-		fields string
-		not    string // on record, and why
-	}{
-		{member{}, "key slot gen m fresh back retiring by remains settled failure id pid spawnedAt onlineAt stopAt via heard said gates killed cut notReady alone unborn end before timers",
-			"app image"},
-		{app{}, "name want spec env envName count gens cur last members roll starting ops restarts lastReceipt unseen silent notes asked holding untidy tried deleting",
-			"image deleted"}, // what is deleted isn't there
-		{roll{}, "rec spec env target instances wanted spawned over began startedAt rows cut drops lines",
-			"image token"}, // what was being prepared is prepared again
-		{starting{}, "spec env count", "image token"},
-		{generation{}, "n spec launch served known", "image"},
-		{op{}, "kind action since", "earlier reply"}, // who waited has gone
-	} {
-		named := strings.Fields(c.fields + " " + c.not)
-		typ := reflect.TypeOf(c.of)
-		for i := range typ.NumField() {
-			if !slices.Contains(named, typ.Field(i).Name) {
-				t.Errorf("%s.%s: is it on record?", typ.Name(), typ.Field(i).Name)
-			}
-		}
-		if typ.NumField() != len(named) {
-			t.Errorf("%s has %d fields, %d are named here", typ.Name(), typ.NumField(), len(named))
 		}
 	}
 }

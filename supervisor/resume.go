@@ -12,8 +12,9 @@ import (
 )
 
 // hearing is how long a timer that trusts a process (it has soaked, it is not ready)
-// waits at least after a restart: what happened while nobody listened is told first.
-const hearing = time.Second
+// waits at least after a restart: what happened while nobody listened is told first, which
+// takes two seconds for one whose channels others hold open.
+const hearing = 3 * time.Second
 
 // resume is the first that a restored loop does: what the record says is compared with
 // what was found, and what may not have been done before is ordered again.
@@ -76,12 +77,10 @@ func (l *Loop) claim(r restored) {
 // orphan takes a spawn that the record doesn't know.
 func (l *Loop) orphan(id uint64, f Found) {
 	a := l.find(f.App)
-	if a == nil || a.current() == nil || f.Ended {
+	if a == nil || a.current() == nil {
 		nobody := &member{app: &app{name: f.App, deleted: true}, slot: f.Slot, gen: &generation{}, pid: f.PID}
 		l.spawns[id] = spawn{w: nobody}
-		if !f.Ended {
-			l.world.Kill(id)
-		}
+		l.world.Kill(id)
 		return
 	}
 	l.end(&member{app: a, slot: f.Slot, gen: a.current(), id: id, pid: f.PID, spawnedAt: l.now()}, 0)

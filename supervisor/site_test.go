@@ -27,6 +27,7 @@ type site struct {
 	over    chan struct{}
 	clock   Clock          // of every life of the supervisor
 	telling sync.WaitGroup // what happened between two lives
+	slowly  time.Duration  // how late that is told
 	mu      sync.Mutex     // of loop, end and over, where another life begins beside the story
 }
 
@@ -46,7 +47,7 @@ func open(t *testing.T) *site {
 	booted := time.Now()
 	clock := func() time.Duration { return time.Since(booted) }
 	loop := New(state.DaemonInfo{PID: 1, Version: "test"}, 100, clock)
-	s := &site{t: t, loop: loop, world: newFake(t, loop), end: cancel, over: make(chan struct{}), clock: clock}
+	s := &site{t: t, loop: loop, world: newFake(t, loop), end: cancel, over: make(chan struct{}), clock: clock, slowly: 10 * ms}
 	over := s.over
 	go func() { // ends with the context
 		_ = loop.Run(ctx, s.world)

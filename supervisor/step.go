@@ -16,6 +16,7 @@ func (l *Loop) step(w *member, e worker.Event) {
 	w.m = next
 	if before.State.Alive() && (next.Inc != before.Inc || !next.State.Alive()) {
 		l.isOver(w) // before a successor takes the place
+		w.end = w.end.told()
 	}
 	for _, act := range acts {
 		l.act(w, act)

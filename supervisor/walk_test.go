@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"supervisor/supervisor/state"
@@ -32,6 +31,43 @@ type storm struct {
 	mu   sync.Mutex // of rand: clients and the fake world choose at once
 	rand *rand.Rand
 	calm bool // every process behaves from now on
+
+	deadly bool       // the supervisor dies, and is replaced, at any instant
+	here   chan *Loop // the one that lives, when one does; in a bubble nobody may wait for a Mutex
+	lives  int        // that have ended
+}
+
+// walk plays random histories, each of a supervisor that lives and of one that dies. No
+// two walks have the same numbers.
+func walk(t *testing.T, number uint64, play func(*storm)) {
+	for _, deadly := range []bool{false, true} {
+		t.Run(map[bool]string{false: "alive", true: "deadly"}[deadly], func(t *testing.T) {
+			for seed := *firstSeed; seed < *firstSeed+*storms; seed++ {
+				t.Run(fmt.Sprint(seed), func(t *testing.T) {
+					scene(t, func(site *site) {
+						s := newStorm(site, seed, number)
+						if s.deadly = deadly; deadly {
+							s.rand = rand.New(rand.NewPCG(seed, number+2))
+						}
+						play(s)
+					})
+				})
+			}
+		})
+	}
+}
+
+func newStorm(site *site, seed, number uint64) *storm {
+	s := &storm{site: site, rand: rand.New(rand.NewPCG(seed, number)), here: make(chan *Loop, 1)}
+	s.here <- s.loop
+	return s
+}
+
+// current is the loop that lives now.
+func (s *storm) current() *Loop {
+	loop := <-s.here
+	s.here <- loop
+	return loop
 }
 
 func (s *storm) pick(n int) int {
@@ -48,6 +84,7 @@ func (s *storm) program(o SpawnOrder) program {
 		return p
 	}
 	bad := len(o.Spec.Args) > 0 && strings.HasPrefix(o.Spec.Args[0], "bad")
+	p.lines = []string{"boom"}
 	p.leftFor = time.Duration(s.pick(10)-1) * second
 	switch n := s.pick(20); {
 	case n == 0:
@@ -62,6 +99,8 @@ func (s *storm) program(o SpawnOrder) program {
 		p.lives, p.signal = time.Duration(10+s.pick(100))*second, 11
 	case n == 11:
 		p.code = 3
+	case n == 12:
+		p.proven, p.answer = -1, "said 503"
 	}
 	return p
 }
@@ -79,7 +118,7 @@ func (s *storm) spec() state.Spec {
 	spec.Protocol = []state.Protocol{state.ProtocolAuto, state.ProtocolTableflip}[s.pick(2)]
 	spec.Args = []string{[]string{"good", "bad"}[s.pick(2)] + fmt.Sprint(s.pick(3))}
 	spec.MaxRestarts = 4
-	switch s.pick(6) {
+	switch s.pick(7) {
 	case 0:
 		spec.Mode = state.Fork
 	case 1:
@@ -93,6 +132,9 @@ func (s *storm) spec() state.Spec {
 	case 5:
 		spec.WaitReady = false
 		spec.Intercept = s.pick(3) > 0
+	case 6:
+		spec.WaitReady = s.pick(2) == 0
+		spec.Ready = &state.Probe{Kind: state.ProbeHTTP, Target: "http://127.0.0.1:3000/health"}
 	}
 	if spec.Mode == state.Cluster && s.pick(3) == 0 {
 		spec.Balance, spec.PreDrain = state.Even, 100*ms
@@ -125,25 +167,58 @@ func (s *storm) command() Command {
 	case 11, 12:
 		return Put{Spec: s.spec(), Env: [][]string{nil, {"A=1"}, {"A=2"}}[s.pick(3)]}
 	}
-	return Put{Spec: s.spec(), Replace: true}
+	return Put{Spec: s.spec(), Replace: true, EnvName: []string{"", "production"}[s.pick(2)]}
 }
 
-// client issues commands one after another and may give up waiting for one.
-func (s *storm) client(done *sync.WaitGroup) {
-	defer done.Done()
+// client issues commands one after another and may give up waiting for one. One whose
+// supervisor has died asks the next, for the same or for how that has ended.
+func (s *storm) client() {
 	for range commands {
 		time.Sleep(time.Duration(s.pick(6000)) * ms)
 		patience := 24 * time.Hour
 		if s.pick(4) == 0 {
 			patience = second
 		}
-		cmd := s.command()
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		if out, err := s.loop.Do(ctx, cmd); err != nil && patience > second {
-			s.t.Errorf("%T was never answered: %v, %+v", cmd, err, out)
+		for cmd := s.command(); ; {
+			out, err := s.current().Do(ctx, cmd)
+			if err == nil {
+				break
+			}
+			if !s.deadly || !errors.Is(err, ErrEnded) {
+				if patience > second {
+					s.t.Errorf("%T was never answered: %v, %+v", cmd, err, out)
+				}
+				break
+			}
+			if s.pick(2) == 0 {
+				cmd = Await{"web"}
+			}
+			time.Sleep(10 * ms)
 		}
 		cancel()
 	}
+}
+
+// under has many clients give commands to an app that may do anything, and is over with
+// them.
+func (s *storm) under(beside ...func()) {
+	s.script(s.program)
+	s.prepares(s.prepare)
+	s.slow(time.Duration(s.pick(3)) * second)
+	registered := web(1)
+	registered.AutoStart = false
+	s.good(Put{Spec: registered}, Registered) // who dies has it on record
+	s.deaths(func() {
+		var done sync.WaitGroup
+		for range clients {
+			done.Go(s.client)
+		}
+		for _, do := range beside {
+			done.Go(do)
+		}
+		done.Wait()
+	})
 }
 
 // aftermath asks for something definite, in order and without waiting, and returns
@@ -217,74 +292,64 @@ func (s *storm) settled(known, up bool, count int, args string) {
 }
 
 func TestRandomCommandsOfManyClients(t *testing.T) {
-	for seed := *firstSeed; seed < *firstSeed+*storms; seed++ {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			scene(t, func(site *site) {
-				s := &storm{site: site, rand: rand.New(rand.NewPCG(seed, 1))}
-				s.script(s.program)
-				s.prepares(s.prepare)
-				s.slow(time.Duration(s.pick(3)) * second)
-				var done sync.WaitGroup
-				for range clients {
-					done.Add(1)
-					go s.client(&done) // ends after its commands
-				}
-				done.Wait()
-				set(site, &s.calm, true)
-				answers, known, up, count, args := s.aftermath()
-				for _, answer := range answers {
-					<-answer
-				}
-				s.sleep(time.Hour) // whatever backs off has come up
-				s.settled(known, up, count, args)
-			})
-		})
-	}
+	walk(t, 1, func(s *storm) {
+		s.under()
+		set(s.site, &s.calm, true)
+		answers, known, up, count, args := s.aftermath()
+		for _, answer := range answers {
+			<-answer
+		}
+		s.sleep(time.Hour) // whatever backs off has come up
+		s.settled(known, up, count, args)
+		if s.deadly && s.lives < 3 {
+			s.t.Errorf("%d lives", s.lives)
+		}
+	})
 }
 
 func TestRandomReloadsOfAHealthyAppTakeNobodyDown(t *testing.T) {
-	for seed := *firstSeed; seed < *firstSeed+*storms; seed++ {
-		scene(t, func(site *site) {
-			s := &storm{site: site, rand: rand.New(rand.NewPCG(seed, 2))}
-			n := 1 + s.pick(4)
-			soak := 2 * second
-			version := func() state.Spec {
-				spec := web(n)
-				spec.Soak = &soak
-				spec.Args = []string{[]string{"good", "bad"}[s.pick(2)]}
-				spec.Reload.BlueGreen = s.pick(3) == 0
-				return spec
+	walk(t, 2, func(s *storm) {
+		n := 1 + s.pick(4)
+		soak := 2 * second
+		blueGreen := s.pick(3) == 0
+		version := func() state.Spec {
+			spec := web(n)
+			spec.Soak = &soak
+			spec.Args = []string{[]string{"good", "bad"}[s.pick(2)]}
+			spec.Reload.BlueGreen = blueGreen
+			return spec
+		}
+		s.script(func(o SpawnOrder) program {
+			p := program{boot: time.Duration(1+s.pick(3000)) * ms, drain: time.Duration(s.pick(9000)) * ms}
+			if o.Spec.Args[0] == "bad" && o.Gen > 1 && s.pick(2) == 0 {
+				p.mute = s.pick(2) == 0
+				p.lives, p.code = p.boot+time.Duration(s.pick(1900))*ms, 1
 			}
-			s.script(func(o SpawnOrder) program {
-				p := program{boot: time.Duration(1+s.pick(3000)) * ms, drain: time.Duration(s.pick(9000)) * ms}
-				if o.Spec.Args[0] == "bad" && o.Gen > 1 && s.pick(2) == 0 {
-					p.mute = s.pick(2) == 0
-					p.lives, p.code = p.boot+time.Duration(s.pick(1900))*ms, 1
-				}
-				return p
-			})
-			first := version()
-			first.Args = []string{"good"}
-			s.start(first)
-			s.onStop(func(taken int) {
-				if served := s.world.serving("web"); taken > 0 && served < n {
-					s.t.Errorf("seed %d: %d of %d slots are served", seed, served, n)
-				}
-			})
-			var answers []<-chan Outcome
-			for range 10 {
-				answers = append(answers, s.ask(release(version())))
-				s.sleep(time.Duration(s.pick(12000)) * ms)
-			}
-			for _, answer := range answers {
-				<-answer
-			}
-			s.onStop(nil)
-			s.sleep(time.Hour)
-			synctest.Wait()
-			if a := s.app("web"); a.Status != state.AppOnline || len(a.Workers) != n {
-				s.t.Errorf("seed %d: %s %+v", seed, a.Status, a.Workers)
+			return p
+		})
+		first := version()
+		first.Args = []string{"good"}
+		s.start(first)
+		s.onStop(func(taken int) {
+			if served := s.world.serving("web"); taken > 0 && served < n {
+				s.t.Errorf("%d of %d slots are served", served, n)
 			}
 		})
-	}
+		s.deaths(func() {
+			for range 10 {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(s.pick(20000))*ms)
+				_, _ = s.current().Do(ctx, release(version()))
+				cancel()
+			}
+		})
+		s.good(Await{"web"}, Settled)
+		s.onStop(nil)
+		s.sleep(time.Hour)
+		if a := s.app("web"); a.Status != state.AppOnline || len(a.Workers) != n {
+			s.t.Errorf("%s %+v", a.Status, a.Workers)
+		}
+		if surge := map[bool]int{false: 1, true: n}[blueGreen]; s.saw().atOnce > n+surge {
+			s.t.Errorf("%d at once of %d", s.saw().atOnce, n)
+		}
+	})
 }

@@ -109,9 +109,10 @@ func recorded(r handover.Record) process.Recorded {
 	return process.Recorded{PID: r.PID, StartTime: r.StartTime, Mark: mark(r.ID)}
 }
 
-// resume makes an adopted attendant go on with an order of the loop. What of it can't be
-// had any more is said.
-func (p *attendant) resume(order supervisor.SpawnOrder, isReady bool, r handover.Record) {
+// resume makes an adopted attendant go on with what the loop knows of it. What of it can't
+// be had any more is said.
+func (p *attendant) resume(known supervisor.Recorded, r handover.Record) {
+	order := known.Order
 	p.order = order
 	var lost []string
 	take := func(suffix string) int {
@@ -136,9 +137,9 @@ func (p *attendant) resume(order supervisor.SpawnOrder, isReady bool, r handover
 		}
 	}
 	p.resumeLogs(take)
-	p.resumeGates(take, isReady)
+	p.resumeGates(take, known.Ready)
 	p.resumeBinds(take(keptBinds), r.PID)
-	if !isReady {
+	if !known.Proven {
 		p.resumeProbe()
 	}
 	if len(lost) > 0 && order.Spec.Name != "" && !p.held { // else it is ended, over, or was being closed

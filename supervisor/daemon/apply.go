@@ -14,7 +14,7 @@ import (
 func (b *backend) start(ctx context.Context, req state.Request) state.Result {
 	switch {
 	case req.File != "":
-		return b.apply(ctx, req.File, req, false)
+		return b.apply(ctx, req.File, req, false, nil)
 	case req.Script != nil:
 		return b.startScript(ctx, req)
 	}
@@ -53,29 +53,31 @@ func (b *backend) startScript(ctx context.Context, req state.Request) state.Resu
 	return result
 }
 
-// reload replaces the workers of every app of a file, of the named apps, or of all.
-func (b *backend) reload(ctx context.Context, req state.Request) state.Result {
+// reload replaces the workers of every app of a file, of the named apps, or of all, but
+// for those that are done.
+func (b *backend) reload(ctx context.Context, req state.Request, done []string) state.Result {
 	if req.File != "" {
-		return b.apply(ctx, req.File, req, true)
+		return b.apply(ctx, req.File, req, true, done)
 	}
 	apps, missing := b.chosen(ctx, req.Names)
 	if missing != nil {
 		return state.Result{Error: missing}
 	}
 	if len(req.Names) > 0 {
-		return b.reloadNamed(ctx, apps, req)
+		return b.reloadNamed(ctx, slices.DeleteFunc(apps, func(a state.App) bool { return slices.Contains(done, a.Name) }), req)
 	}
 	var result state.Result
-	var done []string
+	var files []string
 	for _, a := range apps {
-		switch {
+		switch isDone := slices.Contains(done, a.Name); {
+		case isDone && (a.Spec.File == "" || result.Error != nil):
 		case result.Error != nil:
 			result.Receipts = append(result.Receipts, skipped(a, "an app before it failed"))
 		case a.Spec.File == "":
 			b.carryOut(ctx, []step{reloadSaved(a, req)}, req, &result)
-		case !slices.Contains(done, a.Spec.File):
-			done = append(done, a.Spec.File)
-			join(&result, b.apply(ctx, a.Spec.File, req, true))
+		case !slices.Contains(files, a.Spec.File):
+			files = append(files, a.Spec.File)
+			join(&result, b.apply(ctx, a.Spec.File, req, true, done))
 		}
 	}
 	return result
@@ -118,8 +120,8 @@ func reloadSaved(a state.App, req state.Request) step {
 }
 
 // apply brings what runs to what a file says. With replace the unchanged are
-// replaced too.
-func (b *backend) apply(ctx context.Context, path string, req state.Request, replace bool) state.Result {
+// replaced too. Apps that are done are left as they are.
+func (b *backend) apply(ctx context.Context, path string, req state.Request, replace bool, done []string) state.Result {
 	with := b.files.merged(path, req)
 	eco, broken := with.read(path, req.Env)
 	if broken != nil {
@@ -140,7 +142,9 @@ func (b *backend) apply(ctx context.Context, path string, req state.Request, rep
 		if conflict := taken(running, spec.Name, path); conflict != nil {
 			return state.Result{Error: conflict}
 		}
-		steps = append(steps, put(running, spec, req, with, replace))
+		if !slices.Contains(done, spec.Name) {
+			steps = append(steps, put(running, spec, req, with, replace))
+		}
 	}
 	var removed []step
 	for _, a := range running {

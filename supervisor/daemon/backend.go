@@ -85,7 +85,7 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 		if !req.DryRun {
 			defer b.upward.Reloading()()
 		}
-		return b.reload(ctx, req)
+		return b.reload(ctx, req, nil)
 	case state.VerbRestart:
 		return b.restart(ctx, req)
 	case state.VerbScale:

@@ -161,7 +161,7 @@ func (d *daemon) run() int {
 	d.log.Printf("supervisor %s, pid %d, %s", d.Version, os.Getpid(), d.home)
 	first, over := make(chan int, 1), make(chan int, 1)
 	if d.Request != nil {
-		go func() { first <- d.first(*d.Request) }() // ends with the request, or with ctx
+		d.backend.work.Go(func() { first <- d.first(*d.Request) }) // ends with the request, or with ctx
 	}
 	exit := state.ExitOK
 	for done := false; !done; {
@@ -198,12 +198,14 @@ func (d *daemon) run() int {
 // ends the daemon; an app that does not come up does not.
 func (d *daemon) first(req state.Request) int {
 	defer d.upward.Busy()()
-	if d.restored {
+	if d.restored && !d.halfway() {
 		d.backend.startedAs(req, d.log.Printf)
 		d.begun()
 		return state.ExitOK
 	}
+	d.world.journal.note(func(h *head) { h.Starting = true })
 	result := d.backend.Do(d.ctx, req)
+	<-d.world.journal.change(func(h *head) { h.Starting = false })
 	for _, a := range result.Started {
 		if !a.OK {
 			d.unstarted = append(d.unstarted, a.Name)
@@ -212,7 +214,8 @@ func (d *daemon) first(req state.Request) int {
 	for _, m := range result.Messages {
 		d.log.Print(m)
 	}
-	if result.Error == nil || result.Error.Code != state.ExitUsage {
+	unusable := result.Error != nil && result.Error.Code == state.ExitUsage
+	if !unusable || d.restored {
 		d.begun()
 	}
 	if result.Error == nil {
@@ -223,7 +226,17 @@ func (d *daemon) first(req state.Request) int {
 		d.log.Print("  " + line)
 	}
 	d.logSkipped(result)
+	if unusable && d.restored {
+		return state.ExitOK // what ran goes on
+	}
 	return result.Error.Code
+}
+
+// halfway reports whether the daemon before this one died, or was replaced, while it
+// started what it was started with.
+func (d *daemon) halfway() (is bool) {
+	d.world.journal.note(func(h *head) { is = h.Starting })
+	return is
 }
 
 // logSkipped names the apps that another's failure kept from their turn.

@@ -31,6 +31,9 @@ type head struct {
 	Closed bool `json:"closed,omitempty"`
 	// Stopping: it is about to be.
 	Stopping bool `json:"stopping,omitempty"`
+	// Starting: what the daemon was started with is not begun to its end: an app may wait
+	// for one that it depends on. Whoever takes over starts it again.
+	Starting bool `json:"starting,omitempty"`
 	// LastID is the largest number that was given to a spawn, of a closed state.
 	LastID uint64               `json:"last_id,omitempty"`
 	Files  map[string]overrides `json:"files,omitempty"`

@@ -184,7 +184,7 @@ func (d *daemon) restoreLoop(info state.DaemonInfo, left leftovers, upgraded boo
 	adopted, begun := w.adopt(left, left.before.Recorded())
 	found := map[uint64]supervisor.Found{}
 	for id, p := range adopted {
-		found[id] = supervisor.Found{PID: p.child.PID(), App: p.order.App, Slot: p.order.Slot, Ended: p.exit != nil}
+		found[id] = supervisor.Found{PID: p.child.PID(), App: p.order.App, Slot: p.order.Slot}
 	}
 	loop, err := supervisor.Restore(info, left.head.Loop, found, supervisor.RestoreOptions{Crash: !upgraded, Begun: begun, Clock: sinceBoot})
 	if err != nil {
@@ -200,7 +200,7 @@ func (d *daemon) restoreLoop(info state.DaemonInfo, left leftovers, upgraded boo
 		if r.Order.ID == 0 { // nobody knows it, and it is about to be ended
 			r.Order = p.order
 		}
-		p.resume(r.Order, r.Ready, left.records[id])
+		p.resume(r, left.records[id])
 		w.attendants[id] = p
 		d.adopted = append(d.adopted, p)
 	}

@@ -79,28 +79,6 @@ func TestAPipeIsTakenFromItsWorker(t *testing.T) {
 	}
 }
 
-// What became of a reload whose command lost its daemon is told by the last receipt, if
-// it was begun at all.
-func TestWhatBecameOfAReload(t *testing.T) {
-	b, since := &backend{}, time.Now()
-	app := state.App{Name: "web", Generation: 3}
-	old := &state.Receipt{Name: "web", Result: state.Complete, StartedAt: since.Add(-time.Hour), DurationMS: 10}
-	for name, last := range map[string]*state.Receipt{"none": nil, "an older one": old} {
-		var got state.Result
-		if b.became(app, since, last, &got); got.Error == nil || got.Receipts[0].Result != state.Skipped {
-			t.Errorf("%s passes for it: %+v", name, got)
-		}
-	}
-	for _, result := range []string{state.Complete, state.Interrupted} {
-		last := &state.Receipt{Name: "web", Result: result, StartedAt: since.Add(time.Millisecond), DurationMS: 10}
-		var got state.Result
-		b.became(app, since, last, &got)
-		if got.Receipts[0].Result != result || (got.Error == nil) != (result == state.Complete) {
-			t.Errorf("%s: %+v", result, got)
-		}
-	}
-}
-
 // A state that can't be understood is moved aside and named, and what it was about is
 // not looked at.
 func TestAStateThatIsNoneIsMovedAside(t *testing.T) {

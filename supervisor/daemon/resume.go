@@ -40,6 +40,9 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 		b.begin(req.ID)
 		return b.do(ctx, req)
 	}
+	if req.Verb == state.VerbDelete {
+		return b.deleteRest(ctx, req)
+	}
 	apps, missing := b.concerned(ctx, req)
 	if missing != nil {
 		return state.Result{Error: missing}
@@ -54,21 +57,78 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 	if req.Repeatable() {
 		return b.do(ctx, req)
 	}
+	if req.Verb == state.VerbReload {
+		return b.reloadRest(ctx, req, apps, outcomes)
+	}
 	var result state.Result
 	for i, a := range apps {
 		result.Touched = append(result.Touched, a.Name)
-		switch req.Verb {
-		case state.VerbReload:
-			b.became(a, req.Since, outcomes[i].Receipt, &result)
-		case state.VerbRestart:
+		if req.Verb == state.VerbRestart {
 			result.Started = append(result.Started, started(a.Name, outcomes[i]))
 			result.Error = add(result.Error, outcomes[i])
-		default:
-			result.Error = unanswered(req)
 		}
 	}
-	if req.Verb == state.VerbRestart && result.Error == nil {
+	if result.Error == nil {
 		result.Error = unanswered(req)
+	}
+	return result
+}
+
+// reloadRest tells what became of the apps whose reload was begun, and if all of that is
+// complete reloads the rest.
+func (b *backend) reloadRest(ctx context.Context, req state.Request, apps []state.App, outcomes []supervisor.Outcome) state.Result {
+	defer b.upward.Reloading()()
+	var result state.Result
+	var done []string
+	var rest []state.App
+	for i, a := range apps {
+		last := outcomes[i].Receipt // the history may not have it yet
+		if !endedSince(last, req.Since) {
+			rest = append(rest, a)
+			continue
+		}
+		done = append(done, a.Name)
+		result.Touched = append(result.Touched, a.Name)
+		result.Receipts = append(result.Receipts, *last)
+		if last.Result != state.Complete {
+			result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: %s (%s)", a.Name, last.Reason, last.Result)})
+		}
+	}
+	rest = append(rest, b.lacking(ctx, apps, req)...)
+	switch {
+	case len(rest) == 0:
+	case result.Error == nil:
+		join(&result, b.reload(ctx, req, done))
+	default:
+		for _, a := range rest {
+			result.Receipts = append(result.Receipts, skipped(a, "an app before it failed"))
+		}
+	}
+	return result
+}
+
+// endedSince reports whether a receipt, nil for none, is of a reload that ended at or after
+// an instant.
+func endedSince(r *state.Receipt, instant time.Time) bool {
+	return r != nil && !r.StartedAt.Add(time.Duration(r.DurationMS+1)*time.Millisecond).Before(instant)
+}
+
+// deleteRest deletes what is still there of the apps that were all there at first.
+func (b *backend) deleteRest(ctx context.Context, req state.Request) state.Result {
+	known, failed := b.chosen(ctx, nil)
+	if failed != nil {
+		return state.Result{Error: failed}
+	}
+	asked := req.Names
+	req.Names = slices.DeleteFunc(slices.Clone(asked), func(name string) bool {
+		return !slices.ContainsFunc(known, func(a state.App) bool { return a.Name == name })
+	})
+	if len(asked) > 0 && len(req.Names) == 0 {
+		return state.Result{Touched: asked}
+	}
+	result := b.do(ctx, req)
+	if len(asked) > 0 {
+		result.Touched = asked
 	}
 	return result
 }
@@ -80,18 +140,37 @@ func unanswered(req state.Request) *state.Error {
 		"the supervisor died while it was asked to %s: how much of that was done is not known", req.Verb)}
 }
 
-// became adds the receipt of the reload that a request was for: the last of the app, nil
-// if it has none. The history may not have it yet.
-func (b *backend) became(a state.App, since time.Time, last *state.Receipt, result *state.Result) {
-	if last == nil || last.StartedAt.Add(time.Duration(last.DurationMS)*time.Millisecond).Before(since.Add(-time.Millisecond)) {
-		result.Receipts = append(result.Receipts, skipped(a, "the supervisor died before it was begun"))
-		result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: the supervisor died before it was begun", a.Name)})
-		return
+// lacking are the apps of the files that a reload is of that nobody knows: new ones, which
+// are to be started. apps are those that it is known to be about.
+func (b *backend) lacking(ctx context.Context, apps []state.App, req state.Request) (lacking []state.App) {
+	known, failed := b.chosen(ctx, nil)
+	if failed != nil || len(req.Names) > 0 {
+		return nil
 	}
-	result.Receipts = append(result.Receipts, *last)
-	if last.Result != state.Complete {
-		result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: %s (%s)", a.Name, last.Reason, last.Result)})
+	files := []string{req.File}
+	if req.File == "" {
+		files = nil
+		for _, a := range apps {
+			files = append(files, a.Spec.File)
+		}
 	}
+	slices.Sort(files)
+	for _, file := range slices.Compact(files) {
+		if file == "" { // apps that were started as scripts
+			continue
+		}
+		eco, broken := b.files.merged(file, req).read(file, req.Env)
+		if broken != nil {
+			continue // as it is now it has no apps
+		}
+		for _, spec := range eco.Apps {
+			isKnown := slices.ContainsFunc(known, func(a state.App) bool { return a.Name == spec.Name })
+			if !isKnown && (len(req.Only) == 0 || slices.Contains(req.Only, spec.Name)) {
+				lacking = append(lacking, state.App{Name: spec.Name})
+			}
+		}
+	}
+	return lacking
 }
 
 // concerned are the known apps that a request is about.

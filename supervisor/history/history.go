@@ -100,18 +100,6 @@ func (d Dir) Read(app string, n int) ([]json.RawMessage, error) {
 	return last, nil
 }
 
-// Remove forgets the receipts of app. None is no error.
-func (d Dir) Remove(app string) error {
-	path, err := d.path(app)
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("cannot remove the history of %s: %w", app, err)
-	}
-	return nil
-}
-
 // path names the file of app. Letters, digits, '-', '_' and '.' stand for
 // themselves, except a leading '.'; every other byte becomes %XX, so two apps
 // never share a file.

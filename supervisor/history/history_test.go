@@ -66,15 +66,6 @@ func TestTheLastHundredAreKept(t *testing.T) {
 	if lines := bytes.Count(text, []byte("\n")); err != nil || lines > Kept+slack {
 		t.Errorf("the file has %d lines, %v", lines, err)
 	}
-	if err := d.Remove("api"); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Remove("api"); err != nil {
-		t.Errorf("the second Remove: %v", err)
-	}
-	if got := numbers(t, d, "api", 0); len(got) != 0 {
-		t.Errorf("after Remove: %v", got)
-	}
 }
 
 func TestTornLinesCostThemselvesAlone(t *testing.T) {

@@ -55,16 +55,17 @@ type Request struct {
 	// A daemon whose records tell that nothing of ID was begun does the request as
 	// a new one. Else, when it is Repeatable, it is done again from its beginning;
 	// start first waits for what is under way in its apps, so that an app whose
-	// reload is being settled does not pass for unchanged. What is not Repeatable is
+	// reload is being settled does not pass for unchanged, and delete leaves out what is
+	// gone by now. What is not Repeatable is
 	// not done again; the daemon waits for what is under way in the apps that the
 	// request is about, and answers what became of each:
 	//
 	//   - reload: the receipt that ended at or after Since, waited for if need be
 	//     (Interrupted when the daemon's end cut it, whichever way it was settled,
-	//     Complete when it was carried on to its end); an app that has none was not
-	//     begun: a receipt with the result Skipped and the reason;
-	//   - restart: a StartedApp with how the app is now; one that was not begun has
-	//     the action Skipped and the reason;
+	//     Complete when it was carried on to its end). An app that has none was not
+	//     begun: if all the others are Complete it is reloaded now, else its receipt
+	//     has the result Skipped and the reason;
+	//   - restart: a StartedApp with how the app is now;
 	//   - scale by +N or -N, and signal: Touched alone.
 	//
 	// Result.Error is nil only if the daemon knows that all of it was done (reload:

@@ -66,8 +66,7 @@ type Event struct {
 	Kind Kind
 	Inc  int // of the process or timer; ignored for Start and Stop
 
-	Inferred bool   // Ready: by listening or living, not by a message
-	Via      string // Ready: by which channel
+	Inferred bool // Ready: by listening or living, not by a message
 
 	Code   int // Ended: exit code, when Signal is 0
 	Signal int // Ended: the signal that ended it
