@@ -301,12 +301,13 @@ func (i *instance) yaml(apps ...string) string {
 	return path
 }
 
-// port is one that nobody has at this moment, and that no outgoing connection of
+// port is one that nobody has at this moment, of those that package listener's tests (23000 and
+// up) leave to this one, and that no outgoing connection of
 // another test is given (ip_local_port_range begins above).
 func port(t *testing.T) int {
 	t.Helper()
 	for range 1000 {
-		n := 20000 + rand.IntN(12000)
+		n := 20000 + rand.IntN(3000)
 		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", n)); err == nil {
 			ln.Close()
 			return n

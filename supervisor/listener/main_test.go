@@ -362,11 +362,12 @@ var ports sync.Map
 
 // freePort is one that nobody listens on at the moment. It lies below the
 // ports that the kernel gives to clients: of those, some client of a test that
-// runs beside this one would have it before the worker binds.
+// runs beside this one would have it before the worker binds. Package daemon's tests have
+// those from 20000.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for range 1000 {
-		port := 20000 + rand.IntN(12000)
+		port := 23000 + rand.IntN(9000)
 		if _, given := ports.LoadOrStore(port, true); given {
 			continue // to a test beside this one, which may not listen yet
 		}
