@@ -130,25 +130,24 @@ func TestABarrierWaits(t *testing.T) {
 	if err := h.Barrier(ctx); !errors.Is(err, context.Canceled) {
 		t.Fatalf("nobody has heard it: %v", err)
 	}
-	done := make(chan error)
-	go func() { done <- h.Barrier(t.Context()) }() // ends when it is heard
-	for heard := false; !heard; {
-		unix.Poll([]unix.PollFd{{Fd: int32(s.socket.fd), Events: unix.POLLIN}}, -1)
+	var over [2]int
+	if err := unix.Pipe2(over[:], unix.O_CLOEXEC); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(over[0])
+	done := make(chan error, 1)
+	go func() { // ends when it is heard
+		done <- h.Barrier(t.Context())
+		unix.Close(over[1])
+	}()
+	for heard := false; !heard; { // the cancelled one may have been said, or not
+		ready := []unix.PollFd{{Fd: int32(s.socket.fd), Events: unix.POLLIN}, {Fd: int32(over[0])}}
+		unix.Poll(ready, -1)
 		s.hear()
-		select {
-		case err := <-done:
-			if err != nil {
-				t.Fatal(err)
-			}
-			heard = true
-		default:
-			if len(s.texts) == 2 { // the cancelled one's, and ours
-				if err := <-done; err != nil {
-					t.Fatal(err)
-				}
-				heard = true
-			}
-		}
+		heard = ready[1].Revents != 0
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 	if s.texts[len(s.texts)-1] != "BARRIER=1" {
 		t.Errorf("heard %q", s.texts)
