@@ -62,6 +62,8 @@ func (c *Child) putOff() bool {
 		go func() { c.watched <- awaitHangup(c.pidFile) }() // ends with the reaping, or the deadline
 	case c.adopted.Reported != nil:
 		c.retry = time.After(reportDelay)
+	case c.pidFile != nil:
+		c.retry = time.After(0) // it was reaped since its status was asked for
 	default:
 		return false
 	}
