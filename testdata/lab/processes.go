@@ -47,20 +47,22 @@ func (p Process) String() string {
 
 // Scan lists the living processes of the home; a zombie does not live.
 func (s *Supervisor) Scan() (found []Process) {
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
+	for _, dir := range folders() {
 		environ, cmd := program(dir)
 		if !bytes.Contains(environ, []byte("SUPERVISOR_HOME="+s.Home+"\x00")) {
 			continue
 		}
-		stat, err := os.ReadFile(filepath.Join(dir, "stat"))
-		state := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-		if err != nil || len(state) < 2 || state[0] == "Z" || state[0] == "X" {
+		stat := status(dir)
+		for n := 0; n < 20 && (stat == nil || hasEnded(stat)); n++ {
+			unix.Poll(nil, 1)
+			stat = status(dir)
+		}
+		if stat == nil || hasEnded(stat) {
 			continue
 		}
 		p := Process{Args: strings.Split(strings.TrimRight(string(cmd), "\x00"), "\x00")}
 		p.PID, _ = strconv.Atoi(filepath.Base(dir))
-		p.Parent, _ = strconv.Atoi(state[1])
+		p.Parent, _ = strconv.Atoi(stat[1])
 		for _, e := range strings.Split(string(environ), "\x00") {
 			switch name, value, _ := strings.Cut(e, "="); name {
 			case "SUPERVISOR_APP":
@@ -77,11 +79,22 @@ func (s *Supervisor) Scan() (found []Process) {
 	return found
 }
 
+// folders are those of all processes in /proc. It is listed twice: one whose thread takes
+// the place of its first (execve(2)) is missing for that instant.
+func folders() []string {
+	once, _ := filepath.Glob("/proc/[0-9]*")
+	again, _ := filepath.Glob("/proc/[0-9]*")
+	all := append(once, again...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
 // program reads the environment and the command line of a process, whose folder in /proc
 // is dir. While it executes another program it has neither, as a zombie has none; that is
 // waited for.
 func program(dir string) (environ, cmdline []byte) {
-	const longest, none = 1000, 3 // looks, a millisecond apart
+	const longest, none, ended = 1000, 50, 20 // looks, a millisecond apart
+	gone := 0
 	for n := range longest {
 		environ, _ = os.ReadFile(filepath.Join(dir, "environ"))
 		cmdline, _ = os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -89,11 +102,39 @@ func program(dir string) (environ, cmdline []byte) {
 			return environ, cmdline
 		}
 		if _, err := os.Readlink(filepath.Join(dir, "exe")); err != nil {
-			return nil, nil // it has ended, or is a thread of the kernel, or another user's
+			stat := status(dir)
+			if stat == nil || hasEnded(stat) { // or one thread takes the place of another
+				gone++
+			}
+			if gone == ended || os.IsPermission(err) || stat != nil && isKernels(stat) {
+				return nil, nil
+			}
 		}
 		unix.Poll(nil, 1)
 	}
 	return nil, nil
+}
+
+// status is /proc/PID/stat from the state on (field 3), or nil.
+func status(dir string) []string {
+	text, err := os.ReadFile(filepath.Join(dir, "stat"))
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if err != nil || len(fields) < 18 {
+		return nil
+	}
+	return fields
+}
+
+// hasEnded reports whether a process of that stat is a zombie. With threads left it is one
+// that executes another program from a thread that was not its first (execve(2)).
+func hasEnded(stat []string) bool {
+	return stat[0] == "X" || stat[0] == "Z" && (stat[17] == "0" || stat[17] == "1")
+}
+
+// isKernels reports whether it is a thread of the kernel (PF_KTHREAD in field 9).
+func isKernels(stat []string) bool {
+	flags, _ := strconv.ParseUint(stat[6], 10, 64)
+	return flags&0x200000 != 0
 }
 
 func (s *Supervisor) role(p Process) Role {

@@ -56,11 +56,19 @@ func TestWhoExecutesIsSeen(t *testing.T) {
 			t.Logf("%d looks", looks)
 		default:
 		}
-		if found := s.Scan(); len(found) != 1 || found[0].PID != cmd.Process.Pid || found[0].Args[0] != executes {
+		found := s.Scan()
+		if len(found) == 0 { // a hundred programs in a row: the next one may have begun
+			found = s.Scan()
+		}
+		if len(found) != 1 || found[0].PID != cmd.Process.Pid || found[0].Args[0] != executes {
 			t.Fatalf("look %d: %v", looks, found)
 		}
-		if found := s.Processes(); len(found) != 1 {
-			t.Fatalf("look %d: %q", looks, found)
+		listed := s.Processes()
+		if len(listed) == 0 {
+			listed = s.Processes()
+		}
+		if len(listed) != 1 {
+			t.Fatalf("look %d: %q", looks, listed)
 		}
 	}
 	in.Close()

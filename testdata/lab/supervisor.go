@@ -68,8 +68,7 @@ func (s *Supervisor) End() {
 // Processes lists what runs with the test's home in its environment, each as its pid
 // and its command line.
 func (s *Supervisor) Processes() (found []string) {
-	dirs, _ := filepath.Glob("/proc/[0-9]*")
-	for _, dir := range dirs {
+	for _, dir := range folders() {
 		env, cmd := program(dir)
 		if !bytes.Contains(env, []byte("SUPERVISOR_HOME="+s.Home+"\x00")) {
 			continue
