@@ -117,13 +117,7 @@ func (c *crashed) check() {
 	}
 	next := map[string]int{}
 	for line := range bytes.Lines(readSet(c.t, c.path)) {
-		raw := line
-		switch {
-		case line[0] == '{':
-			raw = unformat(c.t, line, formats["json"])
-		case line[0] != 'w':
-			raw = unformat(c.t, line, formats["text"])
-		}
+		raw := unformatted(c.t, line)
 		var id string
 		var n int
 		fmt.Sscan(string(raw), &id, &n)
@@ -258,13 +252,7 @@ func (c *crashed) whole(next map[string]int, n int) {
 			c.t.Fatal(err)
 		}
 		for line := range bytes.Lines(data) {
-			raw := line
-			switch {
-			case line[0] == '{':
-				raw = unformat(c.t, line, formats["json"])
-			case line[0] != 'w':
-				raw = unformat(c.t, line, formats["text"])
-			}
+			raw := unformatted(c.t, line)
 			var id string
 			var i int
 			fmt.Sscanf(string(raw), "%s %d", &id, &i)
@@ -277,4 +265,16 @@ func (c *crashed) whole(next map[string]int, n int) {
 			os.Remove(file)
 		}
 	}
+}
+
+// unformatted is what a worker printed, of a line in whichever format.
+func unformatted(t *testing.T, line []byte) []byte {
+	t.Helper()
+	switch {
+	case line[0] == '{':
+		return unformat(t, line, formats["json"])
+	case line[0] != 'w':
+		return unformat(t, line, formats["text"])
+	}
+	return line
 }
