@@ -52,12 +52,8 @@ func (s *Supervisor) Scan() (found []Process) {
 		if !bytes.Contains(environ, []byte("SUPERVISOR_HOME="+s.Home+"\x00")) {
 			continue
 		}
-		stat := status(dir)
-		for n := 0; n < 20 && (stat == nil || hasEnded(stat)); n++ {
-			unix.Poll(nil, 1)
-			stat = status(dir)
-		}
-		if stat == nil || hasEnded(stat) {
+		stat := living(dir)
+		if stat == nil {
 			continue
 		}
 		p := Process{Args: strings.Split(strings.TrimRight(string(cmd), "\x00"), "\x00")}
@@ -93,8 +89,7 @@ func folders() []string {
 // is dir. While it executes another program it has neither, as a zombie has none; that is
 // waited for.
 func program(dir string) (environ, cmdline []byte) {
-	const longest, none, ended = 1000, 50, 20 // looks, a millisecond apart
-	gone := 0
+	const longest, none = 1000, 50 // looks, a millisecond apart
 	for n := range longest {
 		environ, _ = os.ReadFile(filepath.Join(dir, "environ"))
 		cmdline, _ = os.ReadFile(filepath.Join(dir, "cmdline"))
@@ -102,17 +97,26 @@ func program(dir string) (environ, cmdline []byte) {
 			return environ, cmdline
 		}
 		if _, err := os.Readlink(filepath.Join(dir, "exe")); err != nil {
-			stat := status(dir)
-			if stat == nil || hasEnded(stat) { // or one thread takes the place of another
-				gone++
-			}
-			if gone == ended || os.IsPermission(err) || stat != nil && isKernels(stat) {
+			if stat := living(dir); stat == nil || os.IsPermission(err) || isKernels(stat) {
 				return nil, nil
 			}
 		}
 		unix.Poll(nil, 1)
 	}
 	return nil, nil
+}
+
+// living is the status of a process that lives, and nil of one that has ended. That is
+// looked at more than once: while one thread takes the place of another it seems so, too.
+func living(dir string) []string {
+	const looks = 20 // a millisecond apart
+	for range looks {
+		if stat := status(dir); stat != nil && !hasEnded(stat) {
+			return stat
+		}
+		unix.Poll(nil, 1)
+	}
+	return nil
 }
 
 // status is /proc/PID/stat from the state on (field 3), or nil.
