@@ -69,7 +69,7 @@ func newKeeperStage(t *testing.T) *keeperStage {
 		s.ln.Close()
 		if s.cmd != nil && s.cmd.ProcessState == nil {
 			s.cmd.Process.Kill()
-			s.cmd.Wait()
+			s.wait()
 		}
 		if t.Failed() {
 			t.Logf("the keeper said:\n%s", s.said())
@@ -183,8 +183,15 @@ func (s *keeperStage) ended() int {
 	s.t.Helper()
 	timer := time.AfterFunc(guard, func() { s.cmd.Process.Kill() })
 	defer timer.Stop()
-	s.cmd.Wait()
+	s.wait()
 	return s.cmd.ProcessState.ExitCode()
+}
+
+// wait waits for the keeper. A Watch that was given up in that instant may have taken its
+// zombie, and then os.Process keeps its own pidfd open until it is released.
+func (s *keeperStage) wait() {
+	s.cmd.Wait()
+	s.cmd.Process.Release()
 }
 
 // actor is the test's end of a daemon.

@@ -15,6 +15,9 @@ class Server(http.server.ThreadingHTTPServer):
     daemon_threads = False
 
 server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
-signal.signal(signal.SIGINT, lambda *a: threading.Thread(target=server.shutdown).start())
+# The thread that drains is there beforehand: a handler must not start one.
+asked = threading.Event()
+threading.Thread(target=lambda: asked.wait() and server.shutdown(), daemon=True).start()
+signal.signal(signal.SIGINT, lambda *a: asked.set())
 server.serve_forever(0.05)
 server.server_close()

@@ -23,7 +23,10 @@ try:
 except FileNotFoundError:
     pass
 server = Server(path, Handler)
-signal.signal(signal.SIGINT, lambda *a: threading.Thread(target=server.shutdown).start())
+# The thread that drains is there beforehand: a handler must not start one.
+asked = threading.Event()
+threading.Thread(target=lambda: asked.wait() and server.shutdown(), daemon=True).start()
+signal.signal(signal.SIGINT, lambda *a: asked.set())
 server.serve_forever(0.05)
 server.server_close()
 os.unlink(path)

@@ -1,7 +1,9 @@
 """What the servers of this folder share: the answer to a request."""
 
 import os
+import signal
 import sys
+import threading
 import time
 from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, urlsplit
@@ -32,6 +34,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+def at_sigint(do):
+    """Calls do at SIGINT, in a thread that is there beforehand. A handler that
+    starts one may have interrupted threading itself in the main thread, and then
+    the server's next thread never runs: its request hangs."""
+    asked = threading.Event()
+
+    def wait():
+        asked.wait()
+        do()
+
+    threading.Thread(target=wait, daemon=True).start()
+    signal.signal(signal.SIGINT, lambda signum, frame: asked.set())
 
 
 def port():

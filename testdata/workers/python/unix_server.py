@@ -2,11 +2,9 @@
 before it binds, and again when it closes."""
 
 import os
-import signal
 import socketserver
-import threading
 
-from app import Handler, say
+from app import Handler, at_sigint, say
 
 path = os.environ["SOCKET_PATH"]
 
@@ -15,15 +13,15 @@ class Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = False
 
 
-def drain(signum, frame):
-    threading.Thread(target=server.shutdown).start()
+def drain():
     say("draining")
+    server.shutdown()
 
 
 if os.path.exists(path):
     os.unlink(path)
 server = Server(path, Handler)
-signal.signal(signal.SIGINT, drain)
+at_sigint(drain)
 say("listening")
 server.serve_forever()
 server.server_close()
