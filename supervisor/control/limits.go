@@ -14,7 +14,7 @@ const (
 	MaxLogLines    = 100_000  // the last lines that one logs request can ask for
 	MaxReceipts    = 10_000   // of one history request
 	MaxCursors     = 16 << 10 // of one logs request: two for each worker
-	MaxCursor      = 1 << 10  // bytes of one
+	MaxCursor      = 6 << 10  // bytes of one: a path of PATH_MAX in base64, and whose it is
 )
 
 const (

@@ -132,7 +132,7 @@ func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.
 	if missing != nil {
 		return nil, missing
 	}
-	from, err := cursorsOf(q.Cursors)
+	from, former, err := cursorsOf(q.Cursors)
 	if err != nil {
 		return nil, &state.Error{Code: state.ExitUsage, Message: fmt.Sprintf("cannot go on with the logs: %v", err)}
 	}
@@ -149,9 +149,15 @@ func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.
 		}()
 		return ch, nil
 	}
+	wanted := func(app string) bool { return len(q.Names) == 0 || slices.Contains(q.Names, app) }
+	for _, s := range former {
+		if wanted(s.app) {
+			sources = append(sources, s)
+		}
+	}
 	follower := b.logs.FollowFrom(logs.Filter{Out: q.Out, Err: q.Err, Match: func(_ uint64, label string) bool {
 		app, _ := unlabel(label)
-		return len(q.Names) == 0 || slices.Contains(q.Names, app)
+		return wanted(app)
 	}}, begun(from, sources), followed(sources)...)
 	go func() { // ends with ctx
 		defer close(ch)
@@ -163,18 +169,35 @@ func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.
 	return ch, nil
 }
 
-// cursorsOf are the places that a client has seen, the later of two in one file.
-func cursorsOf(texts []string) (from logs.Cursors, err error) {
+// cursor is the word for a place in a source. It names the source, since that may be none
+// of the configured ones when it is needed: a worker whose slot is scaled away, or whose
+// file is another's by now, still drains.
+func (s source) cursor(at logs.Cursor) string {
+	return at.String() + "/" + s.stream.String() + "/" + label(s.app, s.slot)
+}
+
+// cursorsOf are the places that a client has seen, the later of two in one file, and the
+// sources that these are in.
+func cursorsOf(texts []string) (from logs.Cursors, in []source, err error) {
 	for _, text := range texts {
-		cs, err := logs.ParseCursors(text)
+		place, rest, _ := strings.Cut(text, "/")
+		stream, label, named := strings.Cut(rest, "/")
+		cs, err := logs.ParseCursors(place)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, c := range cs {
 			from.Set(c)
+			if s := (source{path: c.Path}); named {
+				s.app, s.slot = unlabel(label)
+				if stream == logs.Stderr.String() {
+					s.stream = logs.Stderr
+				}
+				in = append(in, s)
+			}
 		}
 	}
-	return from, nil
+	return from, in, nil
 }
 
 // begun adds the files of which nothing was seen: they are wanted from their begin.
@@ -217,10 +240,12 @@ func follow(ctx context.Context, f *logs.Follower, ch chan<- control.LogLine) {
 			return
 		}
 		for _, l := range lines {
-			app, slot := unlabel(l.Label)
-			line := control.LogLine{App: app, Slot: slot, Stream: l.Stream.String(), Text: l.Text, Time: l.Time, Lost: int(l.Lost)}
+			s := source{stream: l.Stream}
+			s.app, s.slot = unlabel(l.Label)
+			line := s.line(l.Text)
+			line.Time, line.Lost = l.Time, int(l.Lost)
 			if l.Cursor.Path != "" {
-				line.Cursor = l.Cursor.String()
+				line.Cursor = s.cursor(l.Cursor)
 			}
 			if !give(ctx, ch, []control.LogLine{line}) {
 				return
@@ -247,7 +272,7 @@ func tail(sources []source, q control.LogQuery) (all []control.LogLine, from log
 		if q.Follow && at.Path != "" {
 			from.Set(at)
 			mark := s.line("")
-			mark.Mark, mark.Cursor = true, at.String()
+			mark.Mark, mark.Cursor = true, s.cursor(at)
 			all = append(all, mark)
 		}
 	}

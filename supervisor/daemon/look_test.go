@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"supervisor/supervisor/control"
+	"supervisor/supervisor/logs"
 )
 
 // A line that a worker has begun and not ended is its last word, until somebody follows:
@@ -28,5 +29,22 @@ func TestAnOpenLineIsShown(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("follow %v: %q, want %q", follow, got, want)
 		}
+	}
+}
+
+// A cursor says whose file it is in, also when that is no configured one any more.
+func TestACursorNamesItsSource(t *testing.T) {
+	at := logs.Cursor{Path: "/var/log/web-error-3.log", File: 7, Offset: 42}
+	want := source{app: "web", slot: 3, stream: logs.Stderr, path: at.Path}
+	from, in, err := cursorsOf([]string{want.cursor(at)})
+	if got, ok := from.Of(at.Path); err != nil || !ok || got != at || !slices.Equal(in, []source{want}) {
+		t.Errorf("%v, %v, %v; want %v in %v", from, in, err, at, want)
+	}
+	from, in, err = cursorsOf([]string{at.String()}) // of a build that did not say it
+	if got, _ := from.Of(at.Path); err != nil || got != at || len(in) > 0 {
+		t.Errorf("without a source: %v, %v, %v", from, in, err)
+	}
+	if _, _, err := cursorsOf([]string{"nowhere/out/web:0"}); err == nil {
+		t.Error("nowhere is taken for a place")
 	}
 }

@@ -150,7 +150,7 @@ func (d *daemon) quiesce(ctx context.Context) ([]byte, error) {
 	if _, err := d.loop.Freeze(ctx); err != nil {
 		return nil, err
 	}
-	if err := w.idle(ctx); err != nil {
+	if err := w.quiesce(ctx); err != nil {
 		return nil, err
 	}
 	w.table.Quiesce()                                       // what the last orders have changed of it is on record, too
@@ -172,6 +172,7 @@ func (d *daemon) resume() {
 	attendants := w.all()
 	each(attendants, func(p *attendant) { p.child.Resume() })
 	w.table.Resume()
+	w.resume()
 	d.loop.Thaw()
 	each(attendants, func(p *attendant) {
 		p.gates.Resume()
@@ -271,25 +272,33 @@ func (w *world) all() []*attendant {
 	return all
 }
 
-// idle returns when every lane has done what it was told before.
-func (w *world) idle(ctx context.Context) error {
+// quiesce returns when every lane has done what it was told before. What it is told later
+// waits for resume: a timer's order would be given a second time by a successor.
+func (w *world) quiesce(ctx context.Context) error {
+	for _, l := range w.lanes() {
+		select {
+		case <-l.quiesce():
+		case <-ctx.Done():
+			return fmt.Errorf("the work in hand does not end: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+func (w *world) resume() {
+	for _, l := range w.lanes() {
+		l.resume()
+	}
+}
+
+func (w *world) lanes() (lanes []*lane) {
 	w.mu.Lock()
-	var lanes []*lane
+	defer w.mu.Unlock()
 	for _, l := range w.apps {
 		lanes = append(lanes, l)
 	}
 	for _, p := range w.attendants {
 		lanes = append(lanes, &p.lane)
 	}
-	w.mu.Unlock()
-	for _, l := range lanes {
-		done := make(chan struct{})
-		l.push(func() { close(done) })
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return fmt.Errorf("the work in hand does not end: %w", ctx.Err())
-		}
-	}
-	return nil
+	return lanes
 }

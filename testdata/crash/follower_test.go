@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"supervisor/supervisor/control"
+	"supervisor/supervisor/state"
 	"supervisor/testdata/crash/lines"
 )
 
@@ -111,4 +112,37 @@ func (all followers) end() {
 		f.t.Helper()
 		f.end()
 	}
+}
+
+// Who follows a log loses nothing of a worker that a scale takes away, whose slot no
+// longer is one of the app's when the next daemon comes.
+func TestLogsOfAWorkerThatIsScaledAway(t *testing.T) {
+	a := objects(t)
+	a.rate, a.mode, a.keys = "20/1ms", "ignore-int", a.keys+"\nkill_timeout: 2s"
+	s := newSite(t, a)
+	s.Must("start")
+	f := s.follow("objects")
+	f.first()
+	f.first()
+	events := s.Events(t.Context())
+	cmd := s.Command("scale", "objects", "1")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		e, ok := events.Next()
+		if !ok {
+			t.Fatal(events.Err())
+		}
+		if e.App == "objects" && e.What == state.WhatDraining {
+			break
+		}
+	}
+	s.dies()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the scale: %v", err)
+	}
+	a.instances = 1
+	s.steady()
+	f.end()
 }

@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net"
 	"net/http"
+	"syscall"
 	"testing"
 
 	"supervisor/supervisor/state"
@@ -18,7 +21,8 @@ type Events struct {
 }
 
 // Events subscribes: what happens after it returned is read by Next, until ctx ends.
-// The daemon has to run.
+// The daemon has to run, or to be started again by whoever holds its socket: one that
+// dies before it has answered is followed by the next.
 func (s *Supervisor) Events(ctx context.Context) *Events {
 	s.T.Helper()
 	client := &http.Client{Transport: &http.Transport{
@@ -33,6 +37,9 @@ func (s *Supervisor) Events(ctx context.Context) *Events {
 		s.T.Fatal(err)
 	}
 	resp, err := client.Do(req) // its head says that we are subscribed
+	for errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+		resp, err = client.Do(req)
+	}
 	if err != nil {
 		s.T.Fatal(err)
 	}
