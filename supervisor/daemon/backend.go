@@ -87,7 +87,7 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 		}
 		return b.reload(ctx, req, nil)
 	case state.VerbRestart:
-		return b.restart(ctx, req)
+		return b.restart(ctx, req, nil)
 	case state.VerbScale:
 		return b.scale(ctx, req)
 	case state.VerbStop:
@@ -267,7 +267,9 @@ func (b *backend) scale(ctx context.Context, req state.Request) state.Result {
 	return result
 }
 
-func (b *backend) restart(ctx context.Context, req state.Request) state.Result {
+// restart restarts the apps one after another, but for those of which it is known what
+// came of it.
+func (b *backend) restart(ctx context.Context, req state.Request, done map[string]supervisor.Outcome) state.Result {
 	apps, missing := b.chosen(ctx, req.Names)
 	if missing != nil {
 		return state.Result{Error: missing}
@@ -279,7 +281,10 @@ func (b *backend) restart(ctx context.Context, req state.Request) state.Result {
 			result.Started = append(result.Started, state.StartedApp{Name: a.Name, Action: state.Skipped})
 			continue
 		}
-		out := b.tell(ctx, supervisor.RestartApp{Name: a.Name})
+		out, ok := done[a.Name]
+		if !ok {
+			out = b.tell(ctx, supervisor.RestartApp{Name: a.Name})
+		}
 		result.Started = append(result.Started, started(a.Name, out))
 		result.Error = add(result.Error, out)
 	}

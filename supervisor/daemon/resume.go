@@ -57,21 +57,47 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 	if req.Repeatable() {
 		return b.do(ctx, req)
 	}
-	if req.Verb == state.VerbReload {
+	switch req.Verb {
+	case state.VerbReload:
 		return b.reloadRest(ctx, req, apps, outcomes)
+	case state.VerbRestart:
+		return b.restartRest(ctx, req, apps, outcomes)
 	}
-	var result state.Result
-	for i, a := range apps {
+	result := state.Result{Error: unanswered(req)}
+	for _, a := range apps {
 		result.Touched = append(result.Touched, a.Name)
-		if req.Verb == state.VerbRestart {
-			result.Started = append(result.Started, started(a.Name, outcomes[i]))
-			result.Error = add(result.Error, outcomes[i])
-		}
-	}
-	if result.Error == nil {
-		result.Error = unanswered(req)
 	}
 	return result
+}
+
+// restartRest tells what became of the apps whose restart was begun, and if all of these
+// came up restarts the rest. One that was stopped, and was only to be started, has no
+// receipt.
+func (b *backend) restartRest(ctx context.Context, req state.Request, apps []state.App, outcomes []supervisor.Outcome) state.Result {
+	now, failed := b.chosen(ctx, nil)
+	if failed != nil {
+		return state.Result{Error: failed}
+	}
+	done := map[string]supervisor.Outcome{}
+	for i, a := range apps {
+		out := outcomes[i]
+		out.Action = supervisor.Restarted
+		last := out.Receipt
+		switch {
+		case endedSince(last, req.Since) && last.Result != state.Complete:
+			out.Err = fmt.Errorf("cannot restart %s: %s (%s)", a.Name, last.Reason, last.Result)
+		case endedSince(last, req.Since):
+		case !slices.ContainsFunc(now, func(now state.App) bool { return now.Name == a.Name && startedSince(now, req.Since) }):
+			continue
+		}
+		done[a.Name] = out
+	}
+	return b.restart(ctx, req, done)
+}
+
+// startedSince reports whether all that an app runs was started after an instant.
+func startedSince(a state.App, instant time.Time) bool {
+	return len(a.Workers) > 0 && !slices.ContainsFunc(a.Workers, func(w state.Worker) bool { return w.StartedAt.Before(instant) })
 }
 
 // reloadRest tells what became of the apps whose reload was begun, and if all of that is
@@ -137,7 +163,7 @@ func (b *backend) deleteRest(ctx context.Context, req state.Request) state.Resul
 // done once.
 func unanswered(req state.Request) *state.Error {
 	return &state.Error{Code: state.ExitFailed, Message: fmt.Sprintf(
-		"the supervisor died while it was asked to %s: how much of that was done is not known", req.Verb)}
+		"the supervisor died, or was replaced, while it was asked to %s: how much of that was done is not known", req.Verb)}
 }
 
 // lacking are the apps of the files that a reload is of that nobody knows: new ones, which

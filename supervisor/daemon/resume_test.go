@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"supervisor/supervisor"
 	"supervisor/supervisor/state"
 )
 
@@ -116,6 +117,40 @@ func TestAReloadThatIsSentAgainEndsWithTheFirstFailure(t *testing.T) {
 	}
 	if now := i.workers(); !slices.Equal(now["two"], before["two"]) || len(now["new"]) > 0 {
 		t.Errorf("%v, then %v", before, now)
+	}
+	i.kill()
+}
+
+// The supervisor was replaced, or died, on the way of a restart: what is restarted already
+// is not restarted again, and the rest is.
+func TestARestartThatIsSentAgainGoesOn(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	app := func(name string) string { return "name: " + name + "\nargs: worker ready\nwait_ready: true" }
+	i.must(state.Request{Verb: state.VerbStart, File: i.yaml(app("one"), app("two"), app("idle"))})
+	i.must(state.Request{Verb: state.VerbStop, Names: []string{"idle"}})
+	before := i.workers()
+	req := state.Request{Verb: state.VerbRestart, ID: "cut", Since: time.Now(), Names: []string{"one", "idle"}}
+	i.must(req)
+	restarted := i.workers()
+	if slices.Equal(restarted["one"], before["one"]) || len(restarted["idle"]) != 1 {
+		t.Fatalf("%v, then %v", before, restarted)
+	}
+	req.Names, req.Resume = nil, true
+	for range 2 {
+		res := i.must(req)
+		if len(res.Started) != 3 {
+			t.Errorf("%+v", res.Started)
+		}
+		for _, s := range res.Started {
+			if !s.OK || s.Action != supervisor.Restarted {
+				t.Errorf("%+v", s)
+			}
+		}
+	}
+	now := i.workers()
+	if !slices.Equal(now["one"], restarted["one"]) || !slices.Equal(now["idle"], restarted["idle"]) || slices.Equal(now["two"], before["two"]) {
+		t.Errorf("%v, then %v", restarted, now)
 	}
 	i.kill()
 }

@@ -65,7 +65,8 @@ type Request struct {
 	//     Complete when it was carried on to its end). An app that has none was not
 	//     begun: if all the others are Complete it is reloaded now, else its receipt
 	//     has the result Skipped and the reason;
-	//   - restart: a StartedApp with how the app is now;
+	//   - restart: a StartedApp for each. An app that was not begun is restarted now, if
+	//     all the others came up;
 	//   - scale by +N or -N, and signal: Touched alone.
 	//
 	// Result.Error is nil only if the daemon knows that all of it was done (reload:

@@ -1,9 +1,12 @@
 package crash
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"supervisor/testdata/lab"
 	"supervisor/testdata/load"
@@ -39,6 +42,21 @@ func TestSIGKILLInEveryReload(t *testing.T) {
 		c.round(reload(c.apps[c.rounds%len(c.apps)]))
 	}
 	followers.end()
+}
+
+// Upgrades come at any instant of other acts, and most of them meet a death: of the old
+// daemon or of the new one, whichever that is by then.
+func TestSIGKILLInEveryUpgrade(t *testing.T) {
+	kills := kills(t, 20)
+	c := newChaos(t, web(t), stamped(t), objects(t), merged(t), job(t))
+	lab.Under(t, func([]*load.Load) {
+		followers := c.followed("web", "objects", "merged")
+		for c.kills < kills && !t.Failed() {
+			c.upgrade(c.choose())
+		}
+		followers.end()
+	}, c.loads(c.apps[:4]...)...)
+	t.Logf("%d kills of %d upgrades", c.kills, c.rounds)
 }
 
 // kills is how often the daemon is killed.
@@ -90,6 +108,63 @@ func (c *chaos) round(a act) {
 	if c.t.Failed() {
 		c.t.Errorf("act %d, %s: kills after %v", c.rounds, a.name, moments)
 	}
+}
+
+// upgrade does one act, upgrades while it goes on, or after, and may kill one of the two
+// daemons.
+func (c *chaos) upgrade(a act) {
+	c.t.Helper()
+	c.rounds++
+	begin, end := c.moment(a), time.Duration(c.random.Int64N(int64(60*time.Millisecond)))
+	victim := c.random.IntN(3) // the old one, the new one if there is one, or nobody
+	begun := time.Now()
+	r := c.begin(a, c.now)
+	<-time.After(begin) // this very time is what is tried
+	old := c.daemon()
+	var said bytes.Buffer
+	cmd := c.Command("upgrade")
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	if victim < 2 {
+		<-time.After(end)
+		if next := c.other(old); victim == 1 && next != nil {
+			next.Kill()
+		} else {
+			old.Kill()
+		}
+		c.kills++
+	}
+	if err := cmd.Wait(); err != nil && (victim == 2 || cmd.ProcessState.ExitCode() != 1) {
+		c.t.Errorf("upgrade: %v\n%s", err, said.String())
+	}
+	if left := c.other(c.daemon()); left != nil {
+		left.Wait()
+	}
+	c.now = r.end(victim < 2)
+	c.took[a.name] = time.Since(begun)
+	if c.t.Failed() {
+		c.t.Errorf("act %d, %s: upgrade after %v, victim %d after %v more: %s", c.rounds, a.name, begin, victim, end, said.String())
+	}
+}
+
+// other holds a daemon that is not the one given; nil if there is none. A fork of a daemon
+// that is about to execute a shim looks like one, but has its parent's memory.
+func (c *chaos) other(than *lab.Handle) *lab.Handle {
+	for _, p := range c.Scan() {
+		if p.Role == lab.Daemon && p.PID != than.PID && !sharesMemory(p.PID, than.PID) {
+			return lab.Hold(c.t, p.PID)
+		}
+	}
+	return nil
+}
+
+// sharesMemory asks kcmp(2); a process that is gone shares nothing.
+func sharesMemory(one, two int) bool {
+	const vm = 1 // KCMP_VM of linux/kcmp.h
+	same, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(one), uintptr(two), vm, 0, 0, 0)
+	return errno == 0 && same == 0
 }
 
 // moment is a time within which an act may be over, or not.
