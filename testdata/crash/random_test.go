@@ -3,6 +3,7 @@ package crash
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -45,9 +46,9 @@ func TestSIGKILLInEveryReload(t *testing.T) {
 }
 
 // Upgrades come at any instant of other acts, and most of them meet a death: of the old
-// daemon or of the new one, whichever that is by then.
+// daemon, of the new one, or of the keeper.
 func TestSIGKILLInEveryUpgrade(t *testing.T) {
-	kills := kills(t, 20)
+	kills := kills(t, 12)
 	c := newChaos(t, web(t), stamped(t), objects(t), merged(t), job(t))
 	lab.Under(t, func([]*load.Load) {
 		followers := c.followed("web", "objects", "merged")
@@ -111,49 +112,55 @@ func (c *chaos) round(a act) {
 }
 
 // upgrade does one act, upgrades while it goes on, or after, and may kill one of the two
-// daemons.
+// daemons, or the keeper.
 func (c *chaos) upgrade(a act) {
 	c.t.Helper()
 	c.rounds++
 	begin, end := c.moment(a), time.Duration(c.random.Int64N(int64(60*time.Millisecond)))
-	victim := c.random.IntN(3) // the old one, the new one if there is one, or nobody
+	victim := []string{"old", "new", "keeper", "nobody"}[c.random.IntN(4)]
 	begun := time.Now()
 	r := c.begin(a, c.now)
 	<-time.After(begin) // this very time is what is tried
-	old := c.daemon()
+	old, keeper := c.daemon(), c.keeper()
 	var said bytes.Buffer
 	cmd := c.Command("upgrade")
 	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	if victim < 2 {
-		<-time.After(end)
-		if next := c.other(old); victim == 1 && next != nil {
-			next.Kill()
-		} else {
-			old.Kill()
-		}
-		c.kills++
+	<-time.After(end)
+	c.kills++
+	switch next := c.other(old); {
+	case victim == "nobody":
+		c.kills--
+	case victim == "keeper":
+		keeper.Kill()
+	case victim == "new" && next != nil:
+		next.Kill()
+	default:
+		old.Kill()
 	}
-	if err := cmd.Wait(); err != nil && (victim == 2 || cmd.ProcessState.ExitCode() != 1) {
+	if err := cmd.Wait(); err != nil && (victim == "nobody" || cmd.ProcessState.ExitCode() != 1) {
 		c.t.Errorf("upgrade: %v\n%s", err, said.String())
 	}
 	if left := c.other(c.daemon()); left != nil {
 		left.Wait()
 	}
-	c.now = r.end(victim < 2)
+	c.now = r.end(victim != "nobody")
 	c.took[a.name] = time.Since(begun)
 	if c.t.Failed() {
-		c.t.Errorf("act %d, %s: upgrade after %v, victim %d after %v more: %s", c.rounds, a.name, begin, victim, end, said.String())
+		c.t.Errorf("act %d, %s: upgrade after %v, end of %s after %v more: %s", c.rounds, a.name, begin, victim, end, said.String())
 	}
 }
 
 // other holds a daemon that is not the one given; nil if there is none. A fork of a daemon
-// that is about to execute a shim looks like one, but has its parent's memory.
+// that is about to execute a shim or a keeper looks like one, but has its parent's memory;
+// when it has that no more, it does not look like one any more.
 func (c *chaos) other(than *lab.Handle) *lab.Handle {
+	isOther := func(p lab.Process) bool { return p.Role == lab.Daemon && p.PID != than.PID }
 	for _, p := range c.Scan() {
-		if p.Role == lab.Daemon && p.PID != than.PID && !sharesMemory(p.PID, than.PID) {
+		if isOther(p) && !sharesMemory(p.PID, than.PID) &&
+			slices.ContainsFunc(c.Scan(), func(again lab.Process) bool { return again.PID == p.PID && isOther(again) }) {
 			return lab.Hold(c.t, p.PID)
 		}
 	}
