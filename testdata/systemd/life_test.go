@@ -2,6 +2,7 @@ package systemd
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -144,6 +145,54 @@ func TestUpgrade(t *testing.T) {
 	want, err2 := os.ReadFile(other)
 	if err1 != nil || err2 != nil || !bytes.Equal(is, want) {
 		t.Errorf("the installed program is not the one of the upgrade: %v %v", err1, err2)
+	}
+}
+
+// The supervisor, or the one that is to take its place, is killed at any moment of an
+// upgrade; systemd then has the one or the other for its main process.
+func TestDeathsInUpgrades(t *testing.T) {
+	t.Parallel()
+	a := web(t)
+	v := started(t, "", a)
+	deaths := 12
+	if testing.Short() {
+		deaths = 4
+	}
+	v.under(func() {
+		v.keeps("web", func() {
+			for i := range deaths {
+				main := v.main()
+				cmd := v.Command("upgrade")
+				if err := cmd.Start(); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(rand.N(50 * time.Millisecond)) // this very time is what is tried
+				victim := main
+				for _, p := range v.Scan() {
+					if i%2 == 1 && p.Role == lab.Daemon && p.PID != main.PID {
+						victim = lab.Hold(t, p.PID)
+					}
+				}
+				if victim == nil { // it has ended by itself
+					victim = main
+				}
+				victim.Kill()
+				cmd.Wait() // who was asked may be no more
+				if p := v.ping(); p.PID == victim.PID {
+					t.Errorf("pid %d answers and was killed", p.PID)
+				}
+			}
+			v.Must("upgrade")
+		})
+	}, a)
+	v.is("ActiveState", "active")
+	if now, p := v.main(), v.ping(); now.PID != p.PID {
+		t.Errorf("the main process is %d, and %d answers", now.PID, p.PID)
+	}
+	for _, p := range v.Scan() {
+		if p.Role == lab.Daemon && p.PID != v.ping().PID {
+			t.Errorf("left: %v", p)
+		}
 	}
 }
 
