@@ -89,8 +89,12 @@ type errNotOurs struct{ error }
 
 func (e errNotOurs) Unwrap() error { return e.error }
 
-// commitWait is how long the predecessor may take for each of its steps.
-const commitWait = 30 * time.Second
+const (
+	// commitWait is how long the predecessor may take for each of its steps.
+	commitWait = 30 * time.Second
+	// parentWait is how long it may take to leave before we begin beside it.
+	parentWait = time.Second
+)
 
 // succeed takes over from a daemon that is being upgraded. Until it has said that it ends
 // nothing is touched.
@@ -112,6 +116,11 @@ func (d *daemon) succeed(s *handover.Successor) (final []byte, err error) {
 	}
 	if err != nil {
 		return nil, errNotOurs{fmt.Errorf("cannot succeed the supervisor that started this one: %w", err)}
+	}
+	if d.managed() { // before anything that we may die of
+		ctx, cancel := context.WithTimeout(d.ctx, parentWait)
+		defer cancel()
+		s.AwaitParent(ctx) // else takeMain says it
 	}
 	for _, fd := range s.Gone {
 		unix.Close(fd)

@@ -42,7 +42,7 @@ var ErrMainLost = errors.New("systemd may take another process for the main one"
 // says is not heard. It takes some milliseconds. Should this process be killed on
 // the way, the helper ends as well and systemd sees the main process end.
 func (s *Successor) TakeMain(ctx context.Context, notifySocket string, say func(lines ...string) error, barrier func(context.Context) error) error {
-	if err := s.awaitParent(ctx); err != nil {
+	if err := s.AwaitParent(ctx); err != nil {
 		return fmt.Errorf("cannot become the main process: %w", err)
 	}
 	h, err := startHeir(notifySocket)
@@ -60,10 +60,13 @@ func (s *Successor) TakeMain(ctx context.Context, notifySocket string, say func(
 	return fmt.Errorf("cannot become the main process: %w", err)
 }
 
-// awaitParent returns when the old process is no longer this one's parent. Its
-// pidfd tells that, and only after this process has got another: an EOF on what it
-// had open would come earlier.
-func (s *Successor) awaitParent(ctx context.Context) error {
+// AwaitParent returns when the old process is no longer this one's parent, or with an
+// error that it still is when ctx ends, at its deadline. Its pidfd tells that, and only
+// after this process has got another: an EOF on what it had open would come earlier.
+//
+// Whoever dies before is reaped by the old process, and a systemd that has it for the main
+// process (MAINPID) never hears of it.
+func (s *Successor) AwaitParent(ctx context.Context) error {
 	old, err := openNewcomer(s.parent)
 	if err != nil || os.Getppid() != s.parent {
 		old.close()
