@@ -41,8 +41,11 @@ type (
 	// Await returns when nothing of what was asked of the app is under way any more, by
 	// whomever it was asked, in this life of the supervisor or an earlier one: what a
 	// client that lost its answer waits for. Its Receipt is that of the last rollout that
-	// ended, its Err a worker's that did not come up.
-	Await struct{ Name string }
+	// ended, its Err a worker's that did not come up, of the slots from From on.
+	Await struct {
+		Name string
+		From int
+	}
 	// ResetApp sets the restart counters to 0.
 	ResetApp struct{ Name string }
 )

@@ -62,7 +62,7 @@ func TestAReloadThatWasInterruptedSettles(t *testing.T) {
 				s.die()
 				s.sleep(100 * ms)
 				s.revive()
-				out := s.do(Await{"web"})
+				out := s.do(Await{Name: "web"})
 				receipts := s.saw().kept
 				if len(receipts) != 1 {
 					t.Fatalf("%+v", receipts)
@@ -106,7 +106,7 @@ func TestTheDeadAreNotTakenForSoaked(t *testing.T) {
 		s.sleep(5 * second) // it ends meanwhile
 		s.slowly = 2 * second
 		s.live(true, s.clock, func() bool { return true })
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		if r := s.saw().kept[0]; r.Result != state.Interrupted || r.Workers[0].SlotRuns != 1 || s.spawns() != 2 {
 			t.Errorf("%+v after %d spawns", r, s.spawns())
 		}
@@ -121,7 +121,7 @@ func TestAReloadThatRolledBackGoesOnForItsOwnReason(t *testing.T) {
 		s.sleep(second)
 		s.die()
 		s.revive()
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		r := s.saw().kept[0]
 		if r.Result != state.RolledBack || r.Workers[0].SlotRuns != 1 || *r.Workers[0].NewExitCode != 7 || r.Workers[0].LastLines[0] != "boom" {
 			t.Errorf("%+v", r)
@@ -138,7 +138,7 @@ func TestAReloadThatIsBeingPreparedChangesNothing(t *testing.T) {
 		s.sleep(second)
 		s.die()
 		s.revive()
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		r := s.saw().kept[0]
 		if r.Result != state.Interrupted || r.Reason != rollout.Died || r.ToGeneration != 1 || r.Workers[1].SlotRuns != 1 || !slices.Equal(pids, s.pids()) {
 			t.Errorf("%+v, %v", r, s.pids())
@@ -157,7 +157,7 @@ func TestARestartThatWasInterruptedLeavesTheOthersAlone(t *testing.T) {
 		s.sleep(second)
 		s.die()
 		s.revive()
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		r := s.saw().kept[0]
 		if r.Result != state.Interrupted || s.spawns() != 4 || !slices.Equal(pids[1:], s.pids()[1:]) || pids[0] == s.pids()[0] {
 			t.Errorf("%+v, %v then %v", r, pids, s.pids())
@@ -175,7 +175,7 @@ func TestAReloadIsNotBegunAfterTheDeath(t *testing.T) {
 		s.sleep(2 * second)
 		s.revive()
 		s.slow(0)
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		if r := s.saw().kept[0]; r.Result != state.Interrupted || s.spawns() != 2 {
 			t.Errorf("%+v, %d spawns", r, s.spawns())
 		}
@@ -205,7 +205,7 @@ func TestAStartFromNothingIsBegunAgain(t *testing.T) {
 		s.sleep(second)
 		s.die()
 		s.revive()
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		s.status(state.AppOnline, "0/1 online", "1/1 online")
 	})
 }
@@ -225,7 +225,7 @@ func TestEveryReloadLeavesOneReceipt(t *testing.T) {
 					s.die()
 				}
 				s.revive()
-				s.good(Await{"web"}, Settled)
+				s.good(Await{Name: "web"}, Settled)
 				s.sleep(second)
 				kept := s.saw().kept
 				if len(kept) != 1 || kept[0].Result != state.Complete {

@@ -51,7 +51,8 @@ func (l *Loop) obey(cmd Command, reply waiter) *app {
 		}
 		reply.tell(Outcome{Action: Signalled})
 	case Await:
-		a.wait(opAwait, Settled, reply).since = a.scaledSince()
+		o := a.wait(opAwait, Settled, reply)
+		o.since, o.from = a.scaledSince(), cmd.From
 	case ResetApp:
 		a.restarts = 0
 		for _, w := range a.members {

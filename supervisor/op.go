@@ -25,7 +25,8 @@ type op struct {
 	kind    opKind
 	action  string
 	earlier *state.Receipt // of the rollout it began with, if that was superseded
-	since   uint64         // only members with a later key are its own
+	since   uint64         // only members with a later key are its own,
+	from    int            // of the slots from this one on
 	reply   waiter
 }
 
@@ -110,15 +111,15 @@ func (l *Loop) checkOps(a *app) {
 	}
 	a.answer(func(o *op) bool {
 		return o.kind == opStart && settled || o.kind == opScale && settled && !surplus || o.kind == opAwait && rest
-	}, func(o *op) Outcome { return a.firstFailure(o.since) })
+	}, func(o *op) Outcome { return a.firstFailure(o) })
 }
 
 // firstFailure is the outcome of a start, or of a scale for the workers that it
 // brought: the lowest slot that did not come up.
-func (a *app) firstFailure(since uint64) Outcome {
+func (a *app) firstFailure(o *op) Outcome {
 	var worst *member
 	for _, w := range a.members {
-		if w.failure != nil && w.retiring == "" && w.key > since && (worst == nil || w.slot < worst.slot) {
+		if w.failure != nil && w.retiring == "" && w.key > o.since && w.slot >= o.from && (worst == nil || w.slot < worst.slot) {
 			worst = w
 		}
 	}

@@ -22,7 +22,7 @@ func TestAnUpgradeInTheMiddleOfAReloadLetsItGoOn(t *testing.T) {
 				s.ask(release(web(2)))
 				s.sleep(after)
 				s.upgrade()
-				out := s.good(Await{"web"}, Settled)
+				out := s.good(Await{Name: "web"}, Settled)
 				if out.Receipt == nil || out.Receipt.Result != state.Complete || s.spawns() > 5 {
 					t.Errorf("%+v, %d spawns", out.Receipt, s.spawns())
 				}
@@ -259,10 +259,10 @@ func TestWhatIsToldToAFrozenLoopIsNotKeptByIt(t *testing.T) {
 
 func TestAwait(t *testing.T) {
 	scene(t, func(s *site) {
-		s.bad(s.do(Await{"web"}), `cannot find "web"`)
+		s.bad(s.do(Await{Name: "web"}), `cannot find "web"`)
 		s.run(program{}, program{lives: 50 * ms, boot: second, code: 3, lines: []string{"boom"}})
 		s.ask(Put{Spec: web(2)})
-		out := s.do(Await{"web"})
+		out := s.do(Await{Name: "web"})
 		s.bad(out, "slot 1", "exit code 3")
 		if out.Receipt != nil || !slices.Equal(out.Details, []string{"boom"}) {
 			t.Errorf("%+v", out)
@@ -270,22 +270,22 @@ func TestAwait(t *testing.T) {
 		s.run(program{drain: second})
 		s.sleep(600 * second)
 		reload := s.ask(release(web(2)))
-		out = s.good(Await{"web"}, Settled)
+		out = s.good(Await{Name: "web"}, Settled)
 		if r := (<-reload).Receipt; out.Receipt == nil || !out.Receipt.StartedAt.Equal(r.StartedAt) {
 			t.Errorf("%+v", out)
 		}
-		if again := s.good(Await{"web"}, Settled); again.Receipt == nil {
+		if again := s.good(Await{Name: "web"}, Settled); again.Receipt == nil {
 			t.Error("the last receipt is forgotten")
 		}
 		s.ask(StopApp{"web"})
 		began := time.Now()
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		if time.Since(began) < second {
 			t.Error("it has not stopped yet")
 		}
 		s.prepares(func(PrepareOrder) Prepared { return Prepared{Stage: "build", Err: errors.New("syntax error")} })
 		s.slow(second)
 		s.ask(StartApp{"web"})
-		s.bad(s.do(Await{"web"}), "syntax error")
+		s.bad(s.do(Await{Name: "web"}), "syntax error")
 	})
 }

@@ -172,7 +172,7 @@ func TestSteeringIsOrderedAgain(t *testing.T) {
 		if p := s.saw().procs[101]; p.admitted || p.told {
 			t.Errorf("in accept: %v, told: %v", p.admitted, p.told)
 		}
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 	})
 }
 
@@ -308,12 +308,12 @@ func TestWhatIsUnderWayGoesOnAfterACrash(t *testing.T) {
 		s.die()
 		s.sleep(second)
 		s.revive()
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		s.status(state.AppOnline, "0/1 online")
 		s.ask(StopApp{"web"})
 		s.die()
 		s.revive()
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		s.status(state.AppStopped, "0/1 stopped")
 		s.ask(StartApp{"web"})
 		s.ask(DeleteApp{"web"})

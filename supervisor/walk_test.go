@@ -192,7 +192,7 @@ func (s *storm) client() {
 				break
 			}
 			if s.pick(2) == 0 {
-				cmd = Await{"web"}
+				cmd = Await{Name: "web"}
 			}
 			time.Sleep(10 * ms)
 		}
@@ -342,7 +342,7 @@ func TestRandomReloadsOfAHealthyAppTakeNobodyDown(t *testing.T) {
 				cancel()
 			}
 		})
-		s.good(Await{"web"}, Settled)
+		s.good(Await{Name: "web"}, Settled)
 		s.onStop(nil)
 		s.sleep(time.Hour)
 		if a := s.app("web"); a.Status != state.AppOnline || len(a.Workers) != n {

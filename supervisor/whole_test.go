@@ -34,6 +34,7 @@ var unrecorded = map[string]string{
 	"unkept.text":    "made of the rest",
 	"op.reply":       "who waited has gone",
 	"op.earlier":     "of an answer to who has gone",
+	"op.from":        "of an answer to who has gone",
 	"starting.token": "what was being prepared is prepared again",
 	"starting.image": "made of the rest",
 

@@ -143,13 +143,16 @@ func (s *Server) leave(endless bool) {
 	}
 }
 
-// begin is called by a brief request that now begins its work and waits for it,
-// end when it does no longer. What it returns breaks the wait off.
+// begin is called by a request that now begins its work and waits for it, end when it does
+// no longer. What it returns breaks the wait off.
 func (s *Server) begin(verb state.Verb) (cut <-chan struct{}, err *state.Error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.still {
 		return nil, replaced
+	}
+	if isBrief(verb) {
+		return nil, nil
 	}
 	s.waiting++
 	s.lessBrief()
@@ -159,11 +162,20 @@ func (s *Server) begin(verb state.Verb) (cut <-chan struct{}, err *state.Error) 
 	return s.cuts.waits, nil
 }
 
-func (s *Server) end() {
+func (s *Server) end(verb state.Verb) {
+	if isBrief(verb) {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting--
 	s.brief++
+}
+
+// isBrief reports whether what is asked for waits for nothing and nobody: a Quiesce waits
+// for its answer, since done twice it is not the same as once.
+func isBrief(verb state.Verb) bool {
+	return verb == state.VerbSignal || verb == state.VerbReset || verb == state.VerbFlush
 }
 
 // lessBrief takes one from brief. The caller holds mu.

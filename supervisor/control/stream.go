@@ -79,7 +79,7 @@ func (s *Server) do(w http.ResponseWriter, r *http.Request) {
 		refuse(w, refused)
 		return
 	}
-	defer s.end()
+	defer s.end(req.Verb)
 	st := s.newStream(w)
 	fault.Point("control.heard")
 	done := make(chan state.Result, 1)

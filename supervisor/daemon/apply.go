@@ -10,11 +10,12 @@ import (
 	"supervisor/supervisor/state"
 )
 
-// start brings apps up: those of a file, a script, or known ones by name.
-func (b *backend) start(ctx context.Context, req state.Request) state.Result {
+// start brings apps up: those of a file, a script, or known ones by name. What came of
+// those in known is known.
+func (b *backend) start(ctx context.Context, req state.Request, known map[string]supervisor.Outcome) state.Result {
 	switch {
 	case req.File != "":
-		return b.apply(ctx, req.File, req, false, nil)
+		return b.apply(ctx, req.File, req, applying{known: known})
 	case req.Script != nil:
 		return b.startScript(ctx, req)
 	}
@@ -57,7 +58,7 @@ func (b *backend) startScript(ctx context.Context, req state.Request) state.Resu
 // for those that are done.
 func (b *backend) reload(ctx context.Context, req state.Request, done []string) state.Result {
 	if req.File != "" {
-		return b.apply(ctx, req.File, req, true, done)
+		return b.apply(ctx, req.File, req, applying{replace: true, done: done})
 	}
 	apps, missing := b.chosen(ctx, req.Names)
 	if missing != nil {
@@ -77,7 +78,7 @@ func (b *backend) reload(ctx context.Context, req state.Request, done []string) 
 			b.carryOut(ctx, []step{reloadSaved(a, req)}, req, &result)
 		case !slices.Contains(files, a.Spec.File):
 			files = append(files, a.Spec.File)
-			join(&result, b.apply(ctx, a.Spec.File, req, true, done))
+			join(&result, b.apply(ctx, a.Spec.File, req, applying{replace: true, done: done}))
 		}
 	}
 	return result
@@ -119,9 +120,15 @@ func reloadSaved(a state.App, req state.Request) step {
 	return step{app: a.Name, cmd: cmd, to: a.Spec, was: a.Spec}
 }
 
-// apply brings what runs to what a file says. With replace the unchanged are
-// replaced too. Apps that are done are left as they are.
-func (b *backend) apply(ctx context.Context, path string, req state.Request, replace bool, done []string) state.Result {
+// applying is how a file is applied.
+type applying struct {
+	replace bool                          // the unchanged are replaced, too
+	done    []string                      // apps that are left as they are, and not told of
+	known   map[string]supervisor.Outcome // what came of others that are left as they are
+}
+
+// apply brings what runs to what a file says.
+func (b *backend) apply(ctx context.Context, path string, req state.Request, how applying) state.Result {
 	with := b.files.merged(path, req)
 	eco, broken := with.read(path, req.Env)
 	if broken != nil {
@@ -142,9 +149,14 @@ func (b *backend) apply(ctx context.Context, path string, req state.Request, rep
 		if conflict := taken(running, spec.Name, path); conflict != nil {
 			return state.Result{Error: conflict}
 		}
-		if !slices.Contains(done, spec.Name) {
-			steps = append(steps, put(running, spec, req, with, replace))
+		if slices.Contains(how.done, spec.Name) {
+			continue
 		}
+		s := put(running, spec, req, with, how.replace)
+		if out, ok := how.known[spec.Name]; ok {
+			s.known = &out
+		}
+		steps = append(steps, s)
 	}
 	var removed []step
 	for _, a := range running {
@@ -157,7 +169,7 @@ func (b *backend) apply(ctx context.Context, path string, req state.Request, rep
 	with.Metrics = eco.Metrics
 	b.remember(path, with, req, &result)
 	b.carryOut(ctx, append(removed, inOrder(steps)...), req, &result)
-	if !replace {
+	if !how.replace {
 		b.show(ctx, &result)
 	}
 	return result

@@ -80,7 +80,7 @@ func (b *backend) answer(ctx context.Context, req state.Request) state.Result {
 func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 	switch req.Verb {
 	case state.VerbStart:
-		return b.start(ctx, req)
+		return b.start(ctx, req, nil)
 	case state.VerbReload:
 		if !req.DryRun {
 			defer b.upward.Reloading()()
@@ -94,6 +94,10 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 		return b.takeDown(ctx, req, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
 	case state.VerbDelete:
 		defer b.disown(ctx)
+		apps, missing := b.chosen(ctx, req.Names)
+		if missing == nil && len(req.Names) == 0 {
+			b.aimAt(req.ID, aim{Names: namesOf(apps)})
+		}
 		return b.takeDown(ctx, req, func(name string) supervisor.Command { return supervisor.DeleteApp{Name: name} })
 	case state.VerbReset:
 		return b.each(ctx, req, func(name string) supervisor.Command { return supervisor.ResetApp{Name: name} })
@@ -252,15 +256,27 @@ func (b *backend) scale(ctx context.Context, req state.Request) state.Result {
 	if missing != nil {
 		return state.Result{Error: missing}
 	}
-	var result state.Result
+	goal := aim{}
 	for _, a := range apps {
 		to, err := scaled(req.Count, a.Instances)
 		if err != nil {
 			return failure(state.ExitUsage, "cannot scale %s: %v", a.Name, err)
 		}
-		out := b.tell(ctx, supervisor.ScaleApp{Name: a.Name, To: to})
-		result.Touched = append(result.Touched, a.Name)
-		result.Started = append(result.Started, started(a.Name, out))
+		goal.Scale = append(goal.Scale, scaling{a.Name, a.Instances, to})
+	}
+	b.aimAt(req.ID, goal)
+	return b.scaleTo(ctx, goal.Scale, func(s scaling) supervisor.Outcome {
+		return b.tell(ctx, supervisor.ScaleApp{Name: s.App, To: s.To})
+	})
+}
+
+// scaleTo scales apps one after another.
+func (b *backend) scaleTo(ctx context.Context, apps []scaling, scale func(scaling) supervisor.Outcome) state.Result {
+	var result state.Result
+	for _, s := range apps {
+		out := scale(s)
+		result.Touched = append(result.Touched, s.App)
+		result.Started = append(result.Started, started(s.App, out))
 		result.Error = add(result.Error, out)
 	}
 	b.show(ctx, &result)

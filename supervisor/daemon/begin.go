@@ -91,7 +91,10 @@ func (d *daemon) newWorld(left leftovers) (*world, error) {
 	w.journal = newJournal(d.records, d.boot, d.log.Printf, w.recordAgain, &w.working)
 	w.journal.head.Files, w.journal.head.Begun = left.head.Files, left.head.Begun
 	w.tracer = d.tracer
-	w.journal.head.Starting = left.head.Starting && left.head.Loop != nil
+	w.journal.head.Aims = left.head.Aims
+	if left.head.Loop != nil {
+		w.journal.head.Starting, w.journal.head.Own = left.head.Starting, left.head.Own
+	}
 	var err error
 	if w.logs, err = logs.New(logs.Config{Facts: w.wrote, Opened: w.opened}); err != nil {
 		return nil, fmt.Errorf("cannot capture logs: %w", err)

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +61,7 @@ func Main(o Options) int {
 		return d.notBegun(err)
 	}
 	d.ready(readyOK)
+	d.resumeOwn()
 	return d.run()
 }
 
@@ -253,21 +256,7 @@ func (d *daemon) obey(sig os.Signal) bool {
 	switch sig {
 	case unix.SIGHUP:
 		d.log.Print("SIGHUP: reload")
-		go func() { // ends with the reload
-			if !d.awaitTurn() {
-				unix.PidfdSendSignal(d.next, unix.SIGHUP, nil, 0)
-				return
-			}
-			<-d.turn
-			result := d.backend.Do(d.ctx, state.Request{Verb: state.VerbReload})
-			for _, m := range result.Messages {
-				d.log.Print(m)
-			}
-			if result.Error != nil {
-				d.log.Print(result.Error.Message)
-				d.logSkipped(result)
-			}
-		}()
+		d.backend.work.Go(d.hangUp) // ends with the reload, or with ctx
 	case unix.SIGUSR1:
 		d.log.Print("SIGUSR1: log files are opened again")
 		if err := d.world.logs.Reopen(); err != nil {
@@ -282,6 +271,48 @@ func (d *daemon) obey(sig os.Signal) bool {
 		return true
 	}
 	return false
+}
+
+// hangUp does what a SIGHUP asks for, or has another process do it that takes over.
+func (d *daemon) hangUp() {
+	if !d.awaitTurn() {
+		if d.ctx.Err() == nil {
+			unix.PidfdSendSignal(d.next, unix.SIGHUP, nil, 0)
+		}
+		return
+	}
+	req := state.Request{Verb: state.VerbReload, ID: rand.Text(), Since: time.Now()}
+	d.world.journal.note(func(h *head) { h.Own = append(slices.Clone(h.Own), req) }) // an upgrade that begins now finds it
+	<-d.turn
+	<-d.world.journal.change(func(*head) {})
+	d.doOwn(req)
+}
+
+// resumeOwn goes on with the daemon's own requests that were under way when the one before
+// it died, or was replaced.
+func (d *daemon) resumeOwn() {
+	var own []state.Request
+	d.world.journal.note(func(h *head) { own = h.Own })
+	for _, req := range own {
+		d.log.Print("the reload that was under way goes on")
+		req.Resume = true
+		d.backend.work.Go(func() { d.doOwn(req) }) // ends with the request, or with ctx
+	}
+}
+
+// doOwn does a request of the daemon's own, and logs what is wrong.
+func (d *daemon) doOwn(req state.Request) {
+	result := d.backend.Do(d.ctx, req)
+	for _, m := range result.Messages {
+		d.log.Print(m)
+	}
+	if result.Error != nil {
+		d.log.Print(result.Error.Message)
+		d.logSkipped(result)
+	}
+	<-d.world.journal.change(func(h *head) {
+		h.Own = slices.DeleteFunc(slices.Clone(h.Own), func(o state.Request) bool { return o.ID == req.ID })
+	})
 }
 
 // reopen opens the daemon's own log again, which a background daemon has as its

@@ -11,6 +11,7 @@ import (
 	"supervisor/supervisor"
 	"supervisor/supervisor/fault"
 	"supervisor/supervisor/handover"
+	"supervisor/supervisor/state"
 )
 
 // The files of HOME/state beside those of the workers.
@@ -38,6 +39,10 @@ type head struct {
 	LastID uint64               `json:"last_id,omitempty"`
 	Files  map[string]overrides `json:"files,omitempty"`
 	Begun  []string             `json:"begun,omitempty"` // requests, by their ids, the oldest first
+	// Aims are what some of Begun were found to be about when they were.
+	Aims map[string]aim `json:"aims,omitempty"`
+	// Own are the daemon's own requests under way, which no client sends again.
+	Own []state.Request `json:"own,omitempty"`
 
 	Loop json.RawMessage `json:"loop,omitempty"`
 }
@@ -61,7 +66,8 @@ type journal struct {
 	last    map[string][][]byte // what each file was to say last
 	failing map[string]bool     // the files whose last write failed
 	again   *time.Timer         // writes them; nil: nothing is to be tried again
-	still   bool                // nothing is written but what is given
+	still   bool                // nothing is written but what the hands give
+	owed    bool                // a change is not written because of that
 }
 
 // tryAgain is how long a state waits that could not be written and does not change.
@@ -85,11 +91,18 @@ func (j *journal) record(parts [][]byte) <-chan struct{} {
 	return j.keepDaemon()
 }
 
-// change keeps the rest of daemon.json changed by set.
+// change keeps the rest of daemon.json changed by set. In a journal that rests that is
+// not waited for: what a successor writes is newer.
 func (j *journal) change(set func(*head)) <-chan struct{} {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	set(&j.head)
+	if j.still {
+		j.owed = true
+		at := make(chan struct{})
+		close(at)
+		return at
+	}
 	return j.keepDaemon()
 }
 
@@ -235,6 +248,10 @@ func (j *journal) rest(still bool) {
 	if still && j.again != nil {
 		j.again.Stop()
 		j.again = nil
+	}
+	if !still && j.owed {
+		j.owed = false
+		j.keepDaemon()
 	}
 	j.tryLater()
 }

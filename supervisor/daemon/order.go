@@ -20,6 +20,8 @@ type step struct {
 	to    state.Spec // what the app is from now on
 	was   state.Spec // and was before; without a name: it is new
 	drops bool       // it takes the app away
+
+	known *supervisor.Outcome // what came of it already; nil: it is to be done
 }
 
 // done is what a step came to.
@@ -53,8 +55,10 @@ func (b *backend) carryOut(ctx context.Context, steps []step, req state.Request,
 				return
 			}
 		}
-		out := b.tell(ctx, steps[i].cmd)
-		results[i].outcome = &out
+		if results[i].outcome = steps[i].known; steps[i].known == nil {
+			out := b.tell(ctx, steps[i].cmd)
+			results[i].outcome = &out
+		}
 	}
 	var beginning, lanes sync.WaitGroup
 	queue := make(chan int, len(steps))
@@ -183,6 +187,15 @@ func inTurn(after [][]int, do func(i int)) {
 		})
 	}
 	all.Wait()
+}
+
+// namesOf are the names of known apps.
+func namesOf(apps []state.App) []string {
+	names := make([]string, len(apps))
+	for i, a := range apps {
+		names[i] = a.Name
+	}
+	return names
 }
 
 // specsOf are the specs of known apps.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -23,8 +24,43 @@ func (b *backend) begin(id string) {
 		h.Begun = append(h.Begun, id)
 		if len(h.Begun) > maxBegun {
 			h.Begun = h.Begun[len(h.Begun)-maxBegun:]
+			h.Aims = maps.Clone(h.Aims)
+			maps.DeleteFunc(h.Aims, func(id string, _ aim) bool { return !slices.Contains(h.Begun, id) })
 		}
 	})
+}
+
+// aim is what a request comes to where that can't be found once some of it is done.
+type aim struct {
+	Names []string  `json:"names,omitempty"` // of the apps to be deleted
+	Scale []scaling `json:"scale,omitempty"`
+}
+
+// scaling is how one app is to be scaled.
+type scaling struct {
+	App  string `json:"app"`
+	From int    `json:"from"`
+	To   int    `json:"to"`
+}
+
+// aimAt notes what a request comes to, as begin does, before any of it is done.
+func (b *backend) aimAt(id string, a aim) {
+	if id == "" {
+		return
+	}
+	b.world.journal.note(func(h *head) {
+		h.Aims = maps.Clone(h.Aims)
+		if h.Aims == nil {
+			h.Aims = map[string]aim{}
+		}
+		h.Aims[id] = a
+	})
+}
+
+// aimOf is what aimAt has noted; nothing of the request is done where that is nothing.
+func (b *backend) aimOf(id string) (a aim) {
+	b.world.journal.note(func(h *head) { a = h.Aims[id] })
+	return a
 }
 
 // begun reports whether this daemon, or one before it, has begun a request.
@@ -40,8 +76,11 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 		b.begin(req.ID)
 		return b.do(ctx, req)
 	}
-	if req.Verb == state.VerbDelete {
+	switch req.Verb {
+	case state.VerbDelete:
 		return b.deleteRest(ctx, req)
+	case state.VerbScale:
+		return b.scaleRest(ctx, req)
 	}
 	apps, missing := b.concerned(ctx, req)
 	if missing != nil {
@@ -54,10 +93,9 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 	inTurn(make([][]int, len(apps)), func(i int) {
 		outcomes[i] = b.tell(ctx, supervisor.Await{Name: apps[i].Name})
 	})
-	if req.Repeatable() {
-		return b.do(ctx, req)
-	}
 	switch req.Verb {
+	case state.VerbStart:
+		return b.startRest(ctx, req, apps, outcomes)
 	case state.VerbReload:
 		return b.reloadRest(ctx, req, apps, outcomes)
 	case state.VerbRestart:
@@ -68,6 +106,66 @@ func (b *backend) resume(ctx context.Context, req state.Request) state.Result {
 		result.Touched = append(result.Touched, a.Name)
 	}
 	return result
+}
+
+// startRest starts again what is not as it is to be, but for what has failed since; what is
+// as it is to be is so by this request, if it has become so since.
+func (b *backend) startRest(ctx context.Context, req state.Request, apps []state.App, outcomes []supervisor.Outcome) state.Result {
+	failed, reloaded := map[string]supervisor.Outcome{}, map[string]*state.Receipt{}
+	for i, a := range apps {
+		last := outcomes[i].Receipt
+		switch {
+		case !endedSince(last, req.Since):
+		case last.Result == state.RolledBack || last.Result == state.Failed:
+			failed[a.Name] = supervisor.Outcome{Action: supervisor.Reloaded, Receipt: last, Err: notComplete(last)}
+		case last.Result == state.Complete:
+			reloaded[a.Name] = last
+		}
+	}
+	result := b.start(ctx, req, failed)
+	if result.Snapshot == nil {
+		return result
+	}
+	for i, s := range result.Started {
+		if s.Action != supervisor.Unchanged || !s.OK {
+			continue
+		}
+		if last := reloaded[s.Name]; last != nil {
+			result.Started[i].Action = supervisor.Reloaded
+			result.Receipts = append(result.Receipts, *last)
+		} else if slices.ContainsFunc(result.Snapshot.Apps, func(a state.App) bool { return a.Name == s.Name && startedSince(a, req.Since) }) {
+			result.Started[i].Action = supervisor.Started
+		}
+	}
+	return result
+}
+
+// scaleRest scales the apps that are not scaled yet, and tells what came of the others.
+func (b *backend) scaleRest(ctx context.Context, req state.Request) state.Result {
+	goal := b.aimOf(req.ID)
+	if len(goal.Scale) == 0 {
+		return b.scale(ctx, req)
+	}
+	return b.scaleTo(ctx, goal.Scale, func(s scaling) supervisor.Outcome {
+		out := b.tell(ctx, supervisor.Await{Name: s.App, From: s.From})
+		apps, missing := b.chosen(ctx, []string{s.App})
+		switch out.Action = supervisor.Scaled; {
+		case missing != nil:
+			out.Err = missing
+		case apps[0].Instances == s.From && s.From != s.To:
+			return b.tell(ctx, supervisor.ScaleApp{Name: s.App, To: s.To})
+		case apps[0].Instances != s.To:
+			out.Err = fmt.Errorf("cannot scale %s to %d: it was scaled to %d meanwhile", s.App, s.To, apps[0].Instances)
+		case s.From == s.To:
+			out.Action = supervisor.Unchanged
+		}
+		return out
+	})
+}
+
+// notComplete is the error of a receipt that is not.
+func notComplete(r *state.Receipt) error {
+	return fmt.Errorf("cannot reload %s: %s (%s)", r.Name, r.Reason, r.Result)
 }
 
 // restartRest tells what became of the apps whose restart was begun, and if all of these
@@ -117,7 +215,7 @@ func (b *backend) reloadRest(ctx context.Context, req state.Request, apps []stat
 		result.Touched = append(result.Touched, a.Name)
 		result.Receipts = append(result.Receipts, *last)
 		if last.Result != state.Complete {
-			result.Error = add(result.Error, supervisor.Outcome{Err: fmt.Errorf("cannot reload %s: %s (%s)", a.Name, last.Reason, last.Result)})
+			result.Error = add(result.Error, supervisor.Outcome{Err: notComplete(last)})
 		}
 	}
 	rest = append(rest, b.lacking(ctx, apps, req)...)
@@ -146,6 +244,9 @@ func (b *backend) deleteRest(ctx context.Context, req state.Request) state.Resul
 		return state.Result{Error: failed}
 	}
 	asked := req.Names
+	if len(asked) == 0 {
+		asked = b.aimOf(req.ID).Names
+	}
 	req.Names = slices.DeleteFunc(slices.Clone(asked), func(name string) bool {
 		return !slices.ContainsFunc(known, func(a state.App) bool { return a.Name == name })
 	})

@@ -1,9 +1,6 @@
 package state
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // Verb is what a client asks the daemon to do.
 type Verb string
@@ -53,12 +50,16 @@ type Request struct {
 	// was heard, begun or done the client can't know; ID and Since are set.
 	//
 	// A daemon whose records tell that nothing of ID was begun does the request as
-	// a new one. Else, when it is Repeatable, it is done again from its beginning;
-	// start first waits for what is under way in its apps, so that an app whose
-	// reload is being settled does not pass for unchanged, and delete leaves out what is
-	// gone by now. What is not Repeatable is
-	// not done again; the daemon waits for what is under way in the apps that the
-	// request is about, and answers what became of each:
+	// a new one. Else, when it is Repeatable, it is done again from its beginning, and
+	// says what it and its first sending came to:
+	//
+	//   - start first waits for what is under way in its apps, so that an app whose
+	//     reload is being settled does not pass for unchanged. A reload of its that has
+	//     failed is not tried again;
+	//   - delete leaves out what is gone by now.
+	//
+	// What is not Repeatable is not done again; the daemon waits for what is under way
+	// in the apps that the request is about, and answers what became of each:
 	//
 	//   - reload: the receipt that ended at or after Since, waited for if need be
 	//     (Interrupted when the daemon's end cut it, whichever way it was settled,
@@ -67,7 +68,10 @@ type Request struct {
 	//     has the result Skipped and the reason;
 	//   - restart: a StartedApp for each. An app that was not begun is restarted now, if
 	//     all the others came up;
-	//   - scale by +N or -N, and signal: Touched alone.
+	//   - scale: an app that still has as many instances as when the request was
+	//     begun is scaled to what that came to then, and one that has neither number was
+	//     scaled by somebody else, which is an error;
+	//   - signal: Touched alone.
 	//
 	// Result.Error is nil only if the daemon knows that all of it was done (reload:
 	// every receipt is Complete); otherwise its code is ExitFailed and its message
@@ -81,10 +85,8 @@ func (r Request) Repeatable() bool {
 	switch r.Verb {
 	case VerbReload:
 		return r.DryRun
-	case VerbRestart, VerbSignal, VerbUpgrade:
+	case VerbRestart, VerbScale, VerbSignal, VerbUpgrade:
 		return false
-	case VerbScale:
-		return !strings.HasPrefix(r.Count, "+") && !strings.HasPrefix(r.Count, "-")
 	}
 	return true
 }
