@@ -85,6 +85,43 @@ func TestQuiesceWaitsForShortRequests(t *testing.T) {
 	s.Resume()
 }
 
+// What is done at once, and not to be done twice, is answered before a handover.
+func TestQuiesceWaitsForWhatIsNotToBeDoneTwice(t *testing.T) {
+	for _, verb := range []state.Verb{state.VerbSignal, state.VerbReset, state.VerbFlush} {
+		t.Run(string(verb), func(t *testing.T) {
+			begun, finish := make(chan struct{}), make(chan struct{})
+			s, c, _ := serve(t, &fake{do: func(_ context.Context, req state.Request) state.Result {
+				if req.Resume {
+					t.Error("it is sent again")
+					return state.Result{}
+				}
+				close(begun)
+				<-finish
+				return state.Result{Touched: []string{"web"}}
+			}})
+			got := make(chan error, 1)
+			go func() {
+				_, err := c.Do(guarded(t), state.Request{Verb: verb}, nil)
+				got <- err
+			}()
+			<-begun
+			expired, cancel := context.WithCancel(context.Background())
+			cancel()
+			if left := s.Quiesce(expired); left != 1 {
+				t.Errorf("%d are waited for", left)
+			}
+			close(finish)
+			if left := s.Quiesce(guarded(t)); left != 0 {
+				t.Errorf("%d left", left)
+			}
+			if err := <-got; err != nil {
+				t.Error(err)
+			}
+			s.Resume()
+		})
+	}
+}
+
 // Work may take for ever; a handover doesn't wait for it, but for the answer to
 // the upgrade itself.
 func TestQuiesceCutsWhatWaits(t *testing.T) {

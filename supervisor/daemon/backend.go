@@ -36,6 +36,9 @@ type backend struct {
 	work    sync.WaitGroup
 	touched func() // somebody asks
 
+	mu    sync.Mutex          // a leaf
+	calls map[string]*working // requests in work, by their ids
+
 	upward  *systemd.Upward
 	upgrade func(ctx context.Context, binary string) error // nil: this process is replaced
 	unit    string                                         // of systemd that restarts us, "" for none
@@ -70,11 +73,22 @@ func (b *backend) answer(ctx context.Context, req state.Request) state.Result {
 	if req.Env == nil {
 		req.Env = b.env
 	}
-	if req.Resume {
-		return b.resume(ctx, req)
+	if req.ID == "" {
+		return b.do(ctx, req)
 	}
-	b.begin(req.ID)
-	return b.do(ctx, req)
+	first, mine := b.join(req.ID)
+	if !mine {
+		<-first.over
+		return first.result
+	}
+	if req.Resume {
+		first.result = b.resume(ctx, req)
+	} else {
+		b.begin(req.ID)
+		first.result = b.do(ctx, req)
+	}
+	b.leave(req.ID)
+	return first.result
 }
 
 func (b *backend) do(ctx context.Context, req state.Request) state.Result {

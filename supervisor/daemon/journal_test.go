@@ -180,3 +180,33 @@ func FuzzReadHead(f *testing.F) {
 		}
 	})
 }
+
+// Once a successor has the state, only it writes: what changes later is written when the
+// upgrade is given up.
+func TestAJournalThatRestsWritesNoChange(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := aJournal(t, dir)
+	<-j.change(func(*head) {})
+	stopping := func() bool {
+		data, err := os.ReadFile(filepath.Join(dir, daemonFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := readHead(data, "this boot")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h.Stopping
+	}
+	j.rest(true)
+	<-j.change(func(h *head) { h.Stopping = true })
+	j.work.Wait()
+	if stopping() {
+		t.Error("it was written")
+	}
+	j.rest(false)
+	j.work.Wait()
+	if !stopping() {
+		t.Error("it is never written")
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"supervisor/supervisor"
@@ -17,9 +18,6 @@ const maxBegun = 256
 // begin notes that a request is begun, in the state that whatever it changes is kept
 // with: who finds the one finds the other.
 func (b *backend) begin(id string) {
-	if id == "" {
-		return
-	}
 	b.world.journal.note(func(h *head) {
 		h.Begun = append(h.Begun, id)
 		if len(h.Begun) > maxBegun {
@@ -61,6 +59,36 @@ func (b *backend) aimAt(id string, a aim) {
 func (b *backend) aimOf(id string) (a aim) {
 	b.world.journal.note(func(h *head) { a = h.Aims[id] })
 	return a
+}
+
+// working is a request in work.
+type working struct {
+	over   chan struct{} // closed when result is there
+	result state.Result
+}
+
+// join returns the work for a request, and whether it is the caller's to do: an earlier
+// sending may be in work here, where an upgrade was given up that had cut its answer off.
+func (b *backend) join(id string) (w *working, mine bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if w := b.calls[id]; w != nil {
+		return w, false
+	}
+	if b.calls == nil {
+		b.calls = map[string]*working{}
+	}
+	w = &working{over: make(chan struct{})}
+	b.calls[id] = w
+	return w, true
+}
+
+// leave is for whoever has done the work.
+func (b *backend) leave(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.calls[id].over)
+	delete(b.calls, id)
 }
 
 // begun reports whether this daemon, or one before it, has begun a request.
@@ -165,7 +193,7 @@ func (b *backend) scaleRest(ctx context.Context, req state.Request) state.Result
 
 // notComplete is the error of a receipt that is not.
 func notComplete(r *state.Receipt) error {
-	return fmt.Errorf("cannot reload %s: %s (%s)", r.Name, r.Reason, r.Result)
+	return fmt.Errorf("cannot reload %s: %s (%s)", r.Name, r.Reason, strings.ReplaceAll(r.Result, "_", " "))
 }
 
 // restartRest tells what became of the apps whose restart was begun, and if all of these
@@ -198,6 +226,11 @@ func startedSince(a state.App, instant time.Time) bool {
 	return len(a.Workers) > 0 && !slices.ContainsFunc(a.Workers, func(w state.Worker) bool { return w.StartedAt.Before(instant) })
 }
 
+// newSince reports whether an app became known, and was started, after an instant.
+func newSince(a state.App, instant time.Time) bool {
+	return a.Generation == 1 && a.Restarts == 0 && startedSince(a, instant)
+}
+
 // reloadRest tells what became of the apps whose reload was begun, and if all of that is
 // complete reloads the rest.
 func (b *backend) reloadRest(ctx context.Context, req state.Request, apps []state.App, outcomes []supervisor.Outcome) state.Result {
@@ -207,12 +240,20 @@ func (b *backend) reloadRest(ctx context.Context, req state.Request, apps []stat
 	var rest []state.App
 	for i, a := range apps {
 		last := outcomes[i].Receipt // the history may not have it yet
-		if !endedSince(last, req.Since) {
+		began := endedSince(last, req.Since)
+		if !began && !newSince(a, req.Since) {
 			rest = append(rest, a)
 			continue
 		}
 		done = append(done, a.Name)
 		result.Touched = append(result.Touched, a.Name)
+		if !began { // it was new in its file, and is not replaced for that
+			out := outcomes[i]
+			out.Action = supervisor.Started
+			result.Started = append(result.Started, started(a.Name, out))
+			result.Error = add(result.Error, out)
+			continue
+		}
 		result.Receipts = append(result.Receipts, *last)
 		if last.Result != state.Complete {
 			result.Error = add(result.Error, supervisor.Outcome{Err: notComplete(last)})

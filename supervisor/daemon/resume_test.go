@@ -90,8 +90,11 @@ func TestAReloadThatIsSentAgainGoesOn(t *testing.T) {
 	if !slices.Equal(now["one"], reloaded) || slices.Equal(now["two"], before["two"]) || len(now["new"]) != 1 || len(now["old"]) > 0 {
 		t.Errorf("%v, then %v", before, now)
 	}
-	i.must(req)
-	if again := i.workers(); !slices.Equal(again["one"], now["one"]) || !slices.Equal(again["two"], now["two"]) {
+	again := i.must(req)
+	if !slices.ContainsFunc(again.Started, func(s state.StartedApp) bool { return s.Name == "new" && s.OK && s.Action == supervisor.Started }) {
+		t.Errorf("%+v", again.Started)
+	}
+	if again := i.workers(); !slices.Equal(again["one"], now["one"]) || !slices.Equal(again["two"], now["two"]) || !slices.Equal(again["new"], now["new"]) {
 		t.Errorf("%v, then %v", now, again)
 	}
 	i.kill()
@@ -151,6 +154,125 @@ func TestARestartThatIsSentAgainGoesOn(t *testing.T) {
 	now := i.workers()
 	if !slices.Equal(now["one"], restarted["one"]) || !slices.Equal(now["idle"], restarted["idle"]) || slices.Equal(now["two"], before["two"]) {
 		t.Errorf("%v, then %v", restarted, now)
+	}
+	i.kill()
+}
+
+// A scale is done once, however often it is sent, and says each time that it was.
+func TestAScaleThatIsSentAgain(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	i.must(state.Request{Verb: state.VerbStart, File: i.yaml("name: one\nargs: worker ready\nwait_ready: true")})
+	scale := func(id, count string) state.Request {
+		return state.Request{Verb: state.VerbScale, Names: []string{"one"}, Count: count, ID: id}
+	}
+	again := func(id, count string) state.Request {
+		req := scale(id, count)
+		req.Resume, req.Since = true, time.Now()
+		return req
+	}
+	scaled := func(req state.Request, to int) {
+		t.Helper()
+		res := i.must(req)
+		if len(res.Started) != 1 || res.Started[0].Action != supervisor.Scaled || len(i.workers()["one"]) != to {
+			t.Errorf("%s: %+v, %v", req.ID, res.Started, i.workers())
+		}
+	}
+	scaled(scale("up", "+1"), 2)
+	scaled(again("up", "+1"), 2)
+	scaled(scale("back", "1"), 1)
+	scaled(again("back", "1"), 1)
+	scaled(again("up", "+1"), 2) // as if it had only been begun
+	i.must(scale("other", "+2"))
+	if res := i.do(again("up", "+1")); res.Error == nil || len(i.workers()["one"]) != 4 {
+		t.Errorf("it was scaled by somebody else: %+v, %v", res, i.workers())
+	}
+	i.kill()
+}
+
+// A start that is sent again says what it has done, not that there was nothing to do; a
+// release that is bad is not tried again.
+func TestAStartThatIsSentAgainTellsWhatItHasDone(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	app := func(args string) string { return "name: one\nargs: worker " + args + "\nwait_ready: true" }
+	start := func(id string) (first, again state.Result) {
+		req := state.Request{Verb: state.VerbStart, File: i.yaml(app("ready")), ID: id, Since: time.Now()}
+		if id == "bad" {
+			i.yaml(app("crash"))
+		} else if id == "changed" {
+			i.yaml(app("ready") + "\nenv: {A: 1}")
+		}
+		first = i.do(req)
+		before := i.list().Apps[0].Workers
+		req.Resume = true
+		again = i.do(req)
+		if after := i.list().Apps[0].Workers; after[0].PID != before[0].PID {
+			t.Errorf("%s: pid %d, then %d", id, before[0].PID, after[0].PID)
+		}
+		return first, again
+	}
+	for _, c := range [][2]string{{"new", supervisor.Started}, {"changed", supervisor.Reloaded}} {
+		if first, again := start(c[0]); first.Error != nil || again.Error != nil || first.Started[0].Action != c[1] || again.Started[0].Action != c[1] {
+			t.Errorf("%s: %+v, then %+v", c[0], first.Started, again.Started)
+		}
+	}
+	first, again := start("bad")
+	if again.Error == nil || again.Error.Message != first.Error.Message || !slices.Equal(results(again), []string{"one rolled_back"}) {
+		t.Errorf("%+v, then %+v, %v", first.Error, again.Error, again.Receipts)
+	}
+	history, err := i.client.History(t.Context(), "one", 0)
+	if err != nil || len(history) != 2 {
+		t.Errorf("%v: %d reloads", err, len(history))
+	}
+	i.kill()
+}
+
+// Everything is deleted, and who asked for it is told of all of it.
+func TestADeleteOfAllThatIsSentAgain(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	i.must(state.Request{Verb: state.VerbStart, File: i.yaml("name: one\nargs: worker ready\nwait_ready: true", "name: two\nargs: worker ready\nwait_ready: true")})
+	req := state.Request{Verb: state.VerbDelete, ID: "all", Since: time.Now()}
+	for range 2 {
+		res := i.must(req)
+		if slices.Sort(res.Touched); !slices.Equal(res.Touched, []string{"one", "two"}) {
+			t.Errorf("%q", res.Touched)
+		}
+		req.Resume = true
+	}
+	i.kill()
+}
+
+// An upgrade that is given up has cut the answer to a request that is in work still: its
+// client asks again, and nothing is done beside it.
+func TestARequestThatIsSentAgainWhileItIsInWork(t *testing.T) {
+	leaktight(t)
+	i := begin(t, Options{})
+	file := i.yaml("name: one\nargs: worker ready\nwait_ready: true", "name: two\nargs: worker stubborn\nwait_ready: true\nkill_timeout: 300ms\ndepends_on: one")
+	i.must(state.Request{Verb: state.VerbStart, File: file})
+	req := state.Request{Verb: state.VerbReload, File: file, ID: "twice", Since: time.Now(), Env: i.env()}
+	begun, got := make(chan struct{}, 1), make(chan state.Result, 1)
+	go func() { // ends with the request
+		res, err := i.client.Do(t.Context(), req, func(state.Event) {
+			select {
+			case begun <- struct{}{}:
+			default:
+			}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		got <- res
+	}()
+	<-begun
+	req.Resume = true
+	second, first := i.must(req), <-got
+	if want := []string{"one complete", "two complete"}; !slices.Equal(results(first), want) || !slices.Equal(results(second), want) {
+		t.Errorf("%q and %q", results(first), results(second))
+	}
+	if history, err := i.client.History(t.Context(), "", 0); err != nil || len(history) != 2 {
+		t.Errorf("%v: %d reloads", err, len(history))
 	}
 	i.kill()
 }

@@ -85,7 +85,7 @@ func TestTheFileIsStartedToItsEndByTheNextSupervisor(t *testing.T) {
 // A reload of two apps, of which the second is not begun, goes on after an upgrade, and
 // after a death that the first one comes out of.
 func TestAReloadOfTwoAppsGoesOn(t *testing.T) {
-	for _, how := range []string{"upgrade", "death"} {
+	for _, how := range []string{"upgrade", "death", "upgrade of a SIGHUP's", "death of a SIGHUP's"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			first, second := web(t), job(t)
@@ -97,7 +97,10 @@ func TestAReloadOfTwoAppsGoesOn(t *testing.T) {
 			lab.Under(t, func([]*load.Load) {
 				events := s.Events(t.Context())
 				cmd := s.Command("reload")
-				if err := cmd.Start(); err != nil {
+				bySignal := strings.HasSuffix(how, "SIGHUP's")
+				if bySignal {
+					s.daemon().Signal(unix.SIGHUP)
+				} else if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
 				for {
@@ -110,13 +113,22 @@ func TestAReloadOfTwoAppsGoesOn(t *testing.T) {
 					}
 				}
 				old := s.daemon()
-				if how == "upgrade" {
+				if strings.HasPrefix(how, "upgrade") {
 					s.Must("upgrade")
 					s.upgraded(old)
 				} else {
 					old.Kill()
 				}
-				if err := cmd.Wait(); err != nil {
+				if bySignal {
+					s.settled(func(snapshot state.Snapshot) string {
+						for _, a := range snapshot.Apps {
+							if a.Generation != 2 {
+								return a.Name + " is not reloaded"
+							}
+						}
+						return ""
+					})
+				} else if err := cmd.Wait(); err != nil {
 					t.Errorf("the reload: %v", err)
 				}
 				after := s.steady()
