@@ -80,7 +80,7 @@ const (
 type Outcome struct {
 	Action  string
 	Err     error
-	Slot    int // where Err is about one worker
+	Slot    *int // that Err is about; nil: it is about no single worker
 	Details []string
 	Receipt *state.Receipt // of a reload or restart; Await: of the last, nil for none
 	Earlier *state.Receipt // of the reload that this command's own was superseded by

@@ -136,7 +136,7 @@ func (a *app) firstFailure(o *op) Outcome {
 	}
 	return Outcome{
 		Err:     fmt.Errorf("cannot start %s: slot %d: %s (%s)", a.name, worst.slot, f.Reason, next),
-		Slot:    worst.slot,
+		Slot:    new(worst.slot),
 		Details: f.Lines,
 	}
 }

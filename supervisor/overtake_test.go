@@ -211,6 +211,9 @@ func TestTheFirstFailureEndsARestart(t *testing.T) {
 		old := s.pids()
 		s.run(program{lives: 10 * ms, code: 1})
 		out := s.do(RestartApp{"web"})
+		if out.Slot != nil {
+			t.Errorf("slot %d has failed", *out.Slot)
+		}
 		s.bad(out, "cannot restart web: slot 0", "exit code 1", state.Failed)
 		if a := s.app("web"); a.Workers[1].PID != old[1] {
 			t.Errorf("slot 1 was touched: %+v", a.Workers[1])

@@ -31,8 +31,8 @@ func TestAStartTellsWhichWorkerCrashedAtBootAndGoesOnTrying(t *testing.T) {
 		})
 		out := s.do(Put{Spec: web(2)})
 		s.bad(out, "cannot start web: slot 1", "exit code 3", "before it was ready", "it is tried again")
-		if out.Slot != 1 || !slices.Equal(out.Details, []string{"boom"}) {
-			t.Errorf("slot %d, %q", out.Slot, out.Details)
+		if out.Slot == nil || *out.Slot != 1 || !slices.Equal(out.Details, []string{"boom"}) {
+			t.Errorf("slot %v, %q", out.Slot, out.Details)
 		}
 		s.status(state.AppDegraded, "0/1 online", "1/1 waiting restart")
 		s.sleep(600 * second)

@@ -325,7 +325,7 @@ func (b *backend) restart(ctx context.Context, req state.Request, done map[strin
 func started(name string, out supervisor.Outcome) state.StartedApp {
 	s := state.StartedApp{Name: name, Action: out.Action, OK: out.Err == nil, Details: out.Details}
 	if out.Err != nil {
-		s.Reason, s.Slot = out.Err.Error(), &out.Slot
+		s.Reason, s.Slot = out.Err.Error(), out.Slot
 	}
 	return s
 }

@@ -135,6 +135,6 @@ type StartedApp struct {
 	Action  string   `json:"action"` // started, reloaded, scaled, unchanged, deleted, registered
 	OK      bool     `json:"ok"`
 	Reason  string   `json:"reason,omitempty"`
-	Slot    *int     `json:"slot,omitempty"` // the slot that failed
+	Slot    *int     `json:"slot,omitempty"` // the slot that failed; nil: it is no single one's failure
 	Details []string `json:"details,omitempty"`
 }
