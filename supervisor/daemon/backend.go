@@ -36,7 +36,7 @@ type backend struct {
 	work    sync.WaitGroup
 	touched func() // somebody asks
 
-	mu    sync.Mutex          // a leaf
+	mu    sync.Mutex          // only the journal's is taken within it
 	calls map[string]*working // requests in work, by their ids
 
 	upward  *systemd.Upward
@@ -64,6 +64,7 @@ func (b *backend) Do(ctx context.Context, req state.Request) state.Result {
 	case r := <-done:
 		return r
 	case <-ctx.Done():
+		b.left(req)
 		return failure(state.ExitFailed, "the client has left; the work goes on")
 	}
 }

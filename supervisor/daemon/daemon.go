@@ -10,7 +10,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -282,25 +281,36 @@ func (d *daemon) hangUp() {
 		return
 	}
 	req := state.Request{Verb: state.VerbReload, ID: rand.Text(), Since: time.Now()}
-	d.world.journal.note(func(h *head) { h.Own = append(slices.Clone(h.Own), req) }) // an upgrade that begins now finds it
+	kept := d.backend.own(req) // an upgrade that begins now finds it
 	<-d.turn
-	<-d.world.journal.change(func(*head) {})
+	<-kept
 	d.doOwn(req)
 }
 
-// resumeOwn goes on with the daemon's own requests that were under way when the one before
-// it died, or was replaced.
+// resumeOwn goes on with the requests that nobody sends again, and that were under way when
+// the daemon before this one died, or was replaced.
 func (d *daemon) resumeOwn() {
-	var own []state.Request
-	d.world.journal.note(func(h *head) { own = h.Own })
-	for _, req := range own {
-		d.log.Print("the reload that was under way goes on")
+	var own []owned
+	d.world.journal.note(func(h *head) {
+		for _, o := range h.Own {
+			if o.Lives++; o.Lives <= maxLives {
+				own = append(own, o)
+			}
+		}
+		h.Own = own
+	})
+	for _, o := range own {
+		req := o.Request
+		d.log.Printf("%s: what was under way goes on", req.Verb)
 		req.Resume = true
-		d.backend.work.Go(func() { d.doOwn(req) }) // ends with the request, or with ctx
+		d.backend.work.Go(func() { // ends with the request, or with ctx
+			<-d.world.journal.change(func(*head) {})
+			d.doOwn(req)
+		})
 	}
 }
 
-// doOwn does a request of the daemon's own, and logs what is wrong.
+// doOwn does a request that nobody waits for, and logs what is wrong.
 func (d *daemon) doOwn(req state.Request) {
 	result := d.backend.Do(d.ctx, req)
 	for _, m := range result.Messages {
@@ -310,9 +320,6 @@ func (d *daemon) doOwn(req state.Request) {
 		d.log.Print(result.Error.Message)
 		d.logSkipped(result)
 	}
-	<-d.world.journal.change(func(h *head) {
-		h.Own = slices.DeleteFunc(slices.Clone(h.Own), func(o state.Request) bool { return o.ID == req.ID })
-	})
 }
 
 // reopen opens the daemon's own log again, which a background daemon has as its

@@ -11,7 +11,6 @@ import (
 	"supervisor/supervisor"
 	"supervisor/supervisor/fault"
 	"supervisor/supervisor/handover"
-	"supervisor/supervisor/state"
 )
 
 // The files of HOME/state beside those of the workers.
@@ -41,8 +40,9 @@ type head struct {
 	Begun  []string             `json:"begun,omitempty"` // requests, by their ids, the oldest first
 	// Aims are what some of Begun were found to be about when they were.
 	Aims map[string]aim `json:"aims,omitempty"`
-	// Own are the daemon's own requests under way, which no client sends again.
-	Own []state.Request `json:"own,omitempty"`
+	// Own are requests under way that no client sends again: a SIGHUP's, and of clients
+	// that have left.
+	Own []owned `json:"own,omitempty"`
 
 	Loop json.RawMessage `json:"loop,omitempty"`
 }

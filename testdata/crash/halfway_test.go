@@ -85,7 +85,7 @@ func TestTheFileIsStartedToItsEndByTheNextSupervisor(t *testing.T) {
 // A reload of two apps, of which the second is not begun, goes on after an upgrade, and
 // after a death that the first one comes out of.
 func TestAReloadOfTwoAppsGoesOn(t *testing.T) {
-	for _, how := range []string{"upgrade", "death", "upgrade of a SIGHUP's", "death of a SIGHUP's"} {
+	for _, how := range []string{"upgrade", "death", "upgrade of a SIGHUP's", "death of a SIGHUP's", "upgrade, its client gone", "death, its client gone"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
 			first, second := web(t), job(t)
@@ -112,6 +112,11 @@ func TestAReloadOfTwoAppsGoesOn(t *testing.T) {
 						break
 					}
 				}
+				if strings.HasSuffix(how, "gone") {
+					cmd.Process.Kill()
+					cmd.Wait()
+					s.recorded(`"own":[`)
+				}
 				old := s.daemon()
 				if strings.HasPrefix(how, "upgrade") {
 					s.Must("upgrade")
@@ -119,7 +124,7 @@ func TestAReloadOfTwoAppsGoesOn(t *testing.T) {
 				} else {
 					old.Kill()
 				}
-				if bySignal {
+				if bySignal || cmd.ProcessState != nil {
 					s.settled(func(snapshot state.Snapshot) string {
 						for _, a := range snapshot.Apps {
 							if a.Generation != 2 {

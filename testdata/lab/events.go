@@ -4,11 +4,8 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
-	"io"
 	"net"
 	"net/http"
-	"syscall"
 	"testing"
 
 	"supervisor/supervisor/state"
@@ -25,19 +22,23 @@ type Events struct {
 // dies before it has answered is followed by the next.
 func (s *Supervisor) Events(ctx context.Context) *Events {
 	s.T.Helper()
+	connected := false
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			var d net.Dialer
-			return d.DialContext(ctx, "unix", s.Socket())
+			conn, err := d.DialContext(ctx, "unix", s.Socket())
+			connected = err == nil
+			return conn, err
 		},
 	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://supervisor/v1/events", nil)
 	if err != nil {
 		s.T.Fatal(err)
 	}
-	resp, err := client.Do(req) // its head says that we are subscribed
-	for errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+	resp, err := client.Do(req)                       // its head says that we are subscribed
+	for err != nil && connected && ctx.Err() == nil { // it broke: net/http has many words for that
+		connected = false
 		resp, err = client.Do(req)
 	}
 	if err != nil {
