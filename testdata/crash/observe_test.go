@@ -107,12 +107,18 @@ func (s *site) settled(is func(state.Snapshot) string) view {
 
 // as says that the apps are as the test means them to be.
 func (s *site) as(snapshot state.Snapshot) string {
-	if len(snapshot.Apps) != len(s.apps) {
-		return fmt.Sprintf("%d apps, want %d", len(snapshot.Apps), len(s.apps))
+	known := 0
+	for _, a := range s.apps {
+		if !a.absent {
+			known++
+		}
+	}
+	if len(snapshot.Apps) != known {
+		return fmt.Sprintf("%d apps, want %d", len(snapshot.Apps), known)
 	}
 	for _, a := range snapshot.Apps {
 		want := s.app(a.Name)
-		if a.Instances != want.instances || (a.Status == state.AppStopped) != want.stopped {
+		if want.absent || a.Instances != want.instances || (a.Status == state.AppStopped) != want.stopped {
 			return fmt.Sprintf("%s has %d instances and is %s, want %d (stopped: %v)", a.Name, a.Instances, a.Status, want.instances, want.stopped)
 		}
 	}

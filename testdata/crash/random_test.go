@@ -156,12 +156,12 @@ func (c *chaos) upgrade(a act) {
 // other holds a daemon that is not the one given; nil if there is none. A fork of a daemon
 // that is about to execute a shim or a keeper looks like one, but has its parent's memory;
 // when it has that no more, it does not look like one any more.
-func (c *chaos) other(than *lab.Handle) *lab.Handle {
+func (s *site) other(than *lab.Handle) *lab.Handle {
 	isOther := func(p lab.Process) bool { return p.Role == lab.Daemon && p.PID != than.PID }
-	for _, p := range c.Scan() {
+	for _, p := range s.Scan() {
 		if isOther(p) && !sharesMemory(p.PID, than.PID) &&
-			slices.ContainsFunc(c.Scan(), func(again lab.Process) bool { return again.PID == p.PID && isOther(again) }) {
-			return lab.Hold(c.t, p.PID)
+			slices.ContainsFunc(s.Scan(), func(again lab.Process) bool { return again.PID == p.PID && isOther(again) }) {
+			return lab.Hold(s.t, p.PID)
 		}
 	}
 	return nil

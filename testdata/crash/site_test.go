@@ -32,6 +32,8 @@ type app struct {
 	mode      string       // of the Go server: a release that is bad in a way
 	port      int
 	stopped   bool // by command
+	absent    bool // not known to the supervisor
+	alone     bool // in no ecosystem file
 }
 
 // The formats of logs. The stamp is what log_date_format gives.
@@ -152,7 +154,9 @@ func (s *site) ecosystem() {
 	s.t.Helper()
 	text := "apps:\n"
 	for _, a := range s.apps {
-		text += a.yaml(s.counts)
+		if !a.alone {
+			text += a.yaml(s.counts)
+		}
 	}
 	if err := os.WriteFile(filepath.Join(s.Dir, "ecosystem.yaml"), []byte(text), 0o644); err != nil {
 		s.t.Fatal(err)
@@ -195,7 +199,7 @@ func (s *site) tell(processes []lab.Process) {
 }
 
 // own are the lines that the workers print beside the numbered ones.
-var own = regexp.MustCompile(`^((pid|child) \d+|listening|draining|slow)$`)
+var own = regexp.MustCompile(`^((pid|child) \d+|listening|draining|slow|SIGUSR1)$`)
 
 // checkLines checks that every line of every worker is in its log, once, in order.
 func (s *site) checkLines() {

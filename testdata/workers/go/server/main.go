@@ -11,7 +11,7 @@
 //	shutdown    drains with net/http's Shutdown alone, which loses requests
 //	never       neither listens nor says ready
 //
-// /slow?ms=300 is answered after that time. With the variable LINES it prints numbered
+// /slow?ms=300 is answered after that time; each SIGUSR1 is told by a line. With the variable LINES it prints numbered
 // lines as well (testdata/crash/lines), to its very end.
 package main
 
@@ -80,6 +80,13 @@ func run() error {
 	if *mode != "ignore-int" {
 		signal.Notify(stop, syscall.SIGINT)
 	}
+	told := make(chan os.Signal, 8)
+	signal.Notify(told, syscall.SIGUSR1)
+	go func() { // ends with the process
+		for range told {
+			fmt.Println("SIGUSR1")
+		}
+	}()
 	lns, err := listeners()
 	if err != nil {
 		return err
