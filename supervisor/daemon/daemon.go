@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -270,56 +269,6 @@ func (d *daemon) obey(sig os.Signal) bool {
 		return true
 	}
 	return false
-}
-
-// hangUp does what a SIGHUP asks for, or has another process do it that takes over.
-func (d *daemon) hangUp() {
-	if !d.awaitTurn() {
-		if d.ctx.Err() == nil {
-			unix.PidfdSendSignal(d.next, unix.SIGHUP, nil, 0)
-		}
-		return
-	}
-	req := state.Request{Verb: state.VerbReload, ID: rand.Text(), Since: time.Now()}
-	kept := d.backend.own(req) // an upgrade that begins now finds it
-	<-d.turn
-	<-kept
-	d.doOwn(req)
-}
-
-// resumeOwn goes on with the requests that nobody sends again, and that were under way when
-// the daemon before this one died, or was replaced.
-func (d *daemon) resumeOwn() {
-	var own []owned
-	d.world.journal.note(func(h *head) {
-		for _, o := range h.Own {
-			if o.Lives++; o.Lives <= maxLives {
-				own = append(own, o)
-			}
-		}
-		h.Own = own
-	})
-	for _, o := range own {
-		req := o.Request
-		d.log.Printf("%s: what was under way goes on", req.Verb)
-		req.Resume = true
-		d.backend.work.Go(func() { // ends with the request, or with ctx
-			<-d.world.journal.change(func(*head) {})
-			d.doOwn(req)
-		})
-	}
-}
-
-// doOwn does a request that nobody waits for, and logs what is wrong.
-func (d *daemon) doOwn(req state.Request) {
-	result := d.backend.Do(d.ctx, req)
-	for _, m := range result.Messages {
-		d.log.Print(m)
-	}
-	if result.Error != nil {
-		d.log.Print(result.Error.Message)
-		d.logSkipped(result)
-	}
 }
 
 // reopen opens the daemon's own log again, which a background daemon has as its

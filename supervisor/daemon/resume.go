@@ -67,35 +67,6 @@ type working struct {
 	result state.Result
 }
 
-// owned is a request that no client sends again.
-type owned struct {
-	Request state.Request `json:"request"`
-	Lives   int           `json:"lives"` // daemons that it was begun again in
-}
-
-// maxLives is in how many daemons a request is begun again: one of which they die must not
-// be the end of all of them.
-const maxLives = 10
-
-// own has a successor go on with a request that is about to be done, if nobody waits for it
-// any more. What it returns is closed when that is on record.
-func (b *backend) own(req state.Request) <-chan struct{} {
-	return b.world.journal.change(func(h *head) {
-		if !slices.ContainsFunc(h.Own, func(o owned) bool { return o.Request.ID == req.ID }) {
-			h.Own = append(slices.Clone(h.Own), owned{Request: req})
-		}
-	})
-}
-
-// left is for a request whose client has left. Its work goes on, in a successor too.
-func (b *backend) left(req state.Request) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.calls[req.ID] != nil && req.Verb != state.VerbUpgrade && req.Verb != state.VerbSignal && !req.DryRun {
-		b.own(req)
-	}
-}
-
 // join returns the work for a request, and whether it is the caller's to do: an earlier
 // sending may be in work here, where an upgrade was given up that had cut its answer off.
 func (b *backend) join(id string) (w *working, mine bool) {

@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"log"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -275,4 +277,16 @@ func TestARequestThatIsSentAgainWhileItIsInWork(t *testing.T) {
 		t.Errorf("%v: %d reloads", err, len(history))
 	}
 	i.kill()
+}
+
+// What nobody waits for is not begun again for ever: each supervisor may die of it.
+func TestARequestThatEndsEverySupervisorIsGivenUp(t *testing.T) {
+	j, _ := aJournal(t, t.TempDir())
+	j.head.Own = []owned{{Request: state.Request{Verb: state.VerbReload, ID: "deadly"}, Lives: maxLives}}
+	var said strings.Builder
+	d := &daemon{log: log.New(&said, "", 0), world: &world{journal: j}}
+	d.resumeOwn()
+	if len(j.head.Own) > 0 || !strings.Contains(said.String(), "reload: 11 supervisors have ended during it") {
+		t.Errorf("%+v, %q", j.head.Own, said.String())
+	}
 }
