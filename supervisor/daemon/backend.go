@@ -131,6 +131,7 @@ func (b *backend) do(ctx context.Context, req state.Request) state.Result {
 		}
 		b.loop.Close()
 		result := b.takeDown(ctx, state.Request{}, func(name string) supervisor.Command { return supervisor.StopApp{Name: name} })
+		<-b.world.journal.change(func(h *head) { h.Stopping = true }) // whoever dies after the answer has a successor that ends
 		b.end()
 		return result
 	}
