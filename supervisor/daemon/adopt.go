@@ -142,10 +142,16 @@ func (p *attendant) resume(known supervisor.Recorded, r handover.Record) {
 	if !known.Proven {
 		p.resumeProbe()
 	}
-	if len(lost) > 0 && order.Spec.Name != "" && !p.held { // else it is ended, over, or was being closed
+	if len(lost) > 0 && order.Spec.Name != "" && !p.held && p.runs() { // else it is ended, over, or was being closed
 		p.w.note(order.App, order.ID, fmt.Sprintf("%s: lost with whoever held them for the supervisor: %s",
 			label(order.App, order.Slot), strings.Join(inWords(lost), ", ")))
 	}
+}
+
+// runs reports whether the process lives. What one that has ended had was let go of.
+func (p *attendant) runs() bool {
+	fd := p.child.PidFD()
+	return fd >= 0 && !hasEnded(fd)
 }
 
 // resumeBinds lets the table answer the worker's calls, if they can still be heard.
