@@ -22,6 +22,13 @@ type place struct {
 	file FileID
 	size int64  // the bytes before it were shown, or were there before this process
 	seq  uint64 // of the last chunk that was
+	cut  truncation
+}
+
+// truncation is the last one of a log file: of which, and the how manieth of all.
+type truncation struct {
+	file FileID
+	nth  uint64
 }
 
 // shownPlace is a leaf buffer with the place of a file.
@@ -45,7 +52,8 @@ type source struct {
 
 	at      Cursor            // the lines before it were delivered
 	seq     uint64            // the lines in memory up to this one are among them
-	inLine  bool              // at is in the middle of a line whose beginning was delivered
+	nth     uint64            // the truncation that was the last then
+	long    []byte            // at is in the middle of a line that begins so; nil: it is not
 	known   map[string]FileID // of compressed files
 	unzip   *unzipped         // the compressed file that is being read; nil: none
 	reading bool
@@ -53,8 +61,9 @@ type source struct {
 }
 
 // FollowFrom returns a follower as Follow does, which gets of each source first the lines behind its cursor, and no
-// line of it twice. A source without a cursor is followed from now on. Lines are lost only with files that are removed or
-// flushed before they are read. Cursors in what is no source are of no account.
+// line of it twice. A source without a cursor is followed from now on, and so is a file that a worker opens later: a Mark
+// says where it is then. Lines are lost only with files that are removed or flushed before they are read. Cursors in what is
+// no source are of no account.
 func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Follower {
 	f := s.newFollower(filter)
 	f.sources = make(map[string]*source)
@@ -63,8 +72,7 @@ func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Fol
 		if from.Path == "" || !f.filter.stream(from.Stream) || f.sources[from.Path] != nil {
 			continue
 		}
-		f.sources[from.Path] = &source{Source: from, known: make(map[string]FileID)}
-		f.order = append(f.order, f.sources[from.Path])
+		f.order = append(f.order, f.add(from))
 	}
 	s.hub.add(f) // from here on its lines are queued; what was shown before is before the places that follow
 	for _, src := range f.order {
@@ -73,14 +81,30 @@ func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Fol
 			continue
 		}
 		p := s.placeOf(src.Path)
-		src.at, src.seq = Cursor{src.Path, p.file, p.size}, p.seq
+		src.at, src.seq, src.nth = Cursor{src.Path, p.file, p.size}, p.seq, p.cut.nth
 	}
 	for _, src := range f.order {
 		if src.reading {
 			src.goal = s.placeOf(src.Path)
+			src.nth = src.goal.cut.nth
 		}
 	}
 	return f
+}
+
+// add makes a new source; mu is held, or nobody else has the follower.
+func (f *Follower) add(from Source) *source {
+	src := &source{Source: from, known: make(map[string]FileID)}
+	f.sources[from.Path] = src
+	return src
+}
+
+// meet adds a source that was unknown when the follower was made: what is shown after seq is behind at.
+func (f *Follower) meet(from Source, at Cursor, seq, nth uint64) *source {
+	src := f.add(from)
+	src.at, src.seq, src.nth = at, seq, nth
+	f.met = append(f.met, src)
+	return src
 }
 
 // placeOf is how far the file at path is shown. One that is not open is shown as it is.
@@ -135,8 +159,13 @@ func (src *source) read(s *Set) []Line {
 		return nil
 	}
 	i := slices.IndexFunc(files, func(r retained) bool { return r.id == src.at.File })
-	if i < 0 { // what the cursor was in is gone, so all that is left is newer
-		i, src.at.Offset, src.inLine = 0, 0, false
+	if i < 0 { // what the cursor was in is gone
+		i = slices.IndexFunc(files, func(r retained) bool { return !r.id.isOlder(src.at.File) })
+		if i < 0 || i > to {
+			src.arrive()
+			return nil
+		}
+		src.at.Offset, src.long = 0, nil
 	}
 	src.at.File = files[i].id
 	size := catchUpBlock
@@ -144,9 +173,13 @@ func (src *source) read(s *Set) []Line {
 		size = int(max(0, min(int64(size), src.goal.size-src.at.Offset)))
 	}
 	block, err := src.block(files[i], size)
-	switch {
-	case errors.Is(err, io.EOF) && src.at.Offset > 0: // truncated
-		src.at.Offset, src.inLine = 0, false
+	switch now := s.placeOf(src.Path).cut; {
+	case i >= to && now != src.goal.cut && now.file == src.goal.file: // what is there is newer than the goal
+		src.aim(place{src.goal.file, 0, src.goal.seq, now})
+		src.arrive()
+		return nil
+	case errors.Is(err, io.EOF) && src.at.Offset > 0: // truncated, by whom nobody knows
+		src.at.Offset, src.long = 0, nil
 		return nil
 	case errors.Is(err, fs.ErrNotExist): // compressed or removed this moment: look again
 		return nil
@@ -157,7 +190,7 @@ func (src *source) read(s *Set) []Line {
 	case len(lines) > 0 || !ended:
 		return lines
 	case i < to:
-		src.at.File, src.at.Offset, src.inLine = files[i+1].id, 0, false
+		src.at.File, src.at.Offset, src.long = files[i+1].id, 0, nil
 	default:
 		src.arrive()
 	}
@@ -193,12 +226,25 @@ func (src *source) zip() {
 func (src *source) files(s *Set) ([]retained, int) {
 	for range 3 { // a goal of now is in a file of now, unless that is removed this moment
 		files := retainedFiles(src.Path, src.known)
+		for _, id := range []FileID{src.at.File, src.goal.file} {
+			if id != 0 && !slices.ContainsFunc(files, func(r retained) bool { return r.id == id }) {
+				files = withMoved(files, src.Path, id)
+			}
+		}
 		if to := slices.IndexFunc(files, func(r retained) bool { return r.id == src.goal.file }); to >= 0 {
 			return files, to
 		}
-		src.goal = s.placeOf(src.Path)
+		src.aim(s.placeOf(src.Path))
 	}
 	return nil, -1
+}
+
+// aim has the source read up to a place.
+func (src *source) aim(at place) {
+	if at.cut.nth != src.nth && at.cut.file == src.at.File {
+		src.at.Offset, src.long = 0, nil
+	}
+	src.goal, src.nth = at, at.cut.nth
 }
 
 // arrive ends the reading.
@@ -215,31 +261,33 @@ func (src *source) cut(block []byte, isEnd bool) (lines []Line) {
 			break // its end comes with the next block, or through memory
 		}
 		src.at.Offset += int64(len(block) - len(rest))
-		if !src.inLine {
-			cut := len(text) > LineMax || !whole && !isEnd
-			lines = append(lines, Line{Label: src.Label, Stream: src.Stream, Cursor: src.at, Cut: cut,
-				Text: strings.TrimSuffix(string(text[:min(len(text), LineMax)]), "\r")})
-		}
-		src.inLine = !whole && !isEnd
 		block = rest
+		cut := len(text) > LineMax || src.long != nil
+		if src.long == nil {
+			src.long = text[:min(len(text), LineMax)]
+		}
+		if !whole && !isEnd { // no cursor is in the middle of a line, so this one comes with its end
+			src.long = bytes.Clone(src.long)
+			break
+		}
+		lines = append(lines, Line{Label: src.Label, Stream: src.Stream, Cursor: src.at, Cut: cut,
+			Text: strings.TrimSuffix(string(src.long), "\r")})
+		src.long = nil
 	}
 	return lines
 }
 
 // fresh takes out of lines those that were read from a file already, and says how far the others go.
 func (f *Follower) fresh(lines []Line) []Line {
-	if len(f.order) == 0 {
-		return lines
-	}
 	return slices.DeleteFunc(lines, func(line Line) bool {
-		src := f.sources[line.Cursor.Path]
+		src := line.src
 		if src == nil {
 			return false
 		}
 		if line.seq <= src.seq {
 			return true
 		}
-		src.at = line.Cursor
+		src.at, src.nth, src.long = line.Cursor, line.nth, nil
 		return false
 	})
 }

@@ -55,10 +55,10 @@ func (f *file) prepare() bool {
 	if !ok {
 		return false
 	}
-	if st.Size < f.size {
-		f.lineStart, f.limit, f.left = true, f.cfg.MaxSize, openLine{}
+	was := f.size
+	if f.size = st.Size; f.size < was {
+		f.truncated()
 	}
-	f.size = st.Size
 	return true
 }
 
@@ -204,8 +204,17 @@ func rotatedFiles(path string) []string {
 	return found
 }
 
-// reopen opens the file by its name again.
-func (f *file) reopen() error { return f.open() }
+// reopen opens the file by its name again. A line that was left open has ended if that is another file.
+func (f *file) reopen() error {
+	was := f.id
+	if err := f.open(); err != nil {
+		return err
+	}
+	if f.id != was {
+		f.left = openLine{}
+	}
+	return nil
+}
 
 // flush empties the file and removes its rotated ones. A writer's offset is the size, so nothing else is to do.
 func (f *file) flush() error {
@@ -213,7 +222,8 @@ func (f *file) flush() error {
 		if err := unix.Ftruncate(f.fd, 0); err != nil {
 			return fmt.Errorf("cannot empty log file %s: %w", f.path, err)
 		}
-		f.size, f.lineStart, f.limit, f.left = 0, true, f.cfg.MaxSize, openLine{}
+		f.size = 0
+		f.truncated()
 	}
 	return removeRotated(f.path)
 }
