@@ -15,6 +15,8 @@ import (
 const (
 	catchUpBlock = 256 << 10
 	catchUpLines = 4096
+	movedFiles   = 16 // that are remembered of a log
+	cutFiles     = 64 // truncated ones that are remembered
 )
 
 // place is how far the lines of a file have been shown to followers.
@@ -22,13 +24,7 @@ type place struct {
 	file FileID
 	size int64  // the bytes before it were shown, or were there before this process
 	seq  uint64 // of the last chunk that was
-	cut  truncation
-}
-
-// truncation is the last one of a log file: of which, and the how manieth of all.
-type truncation struct {
-	file FileID
-	nth  uint64
+	cuts uint64 // how many truncations of files there were
 }
 
 // shownPlace is a leaf buffer with the place of a file.
@@ -52,7 +48,7 @@ type source struct {
 
 	at      Cursor            // the lines before it were delivered
 	seq     uint64            // the lines in memory up to this one are among them
-	nth     uint64            // the truncation that was the last then
+	cuts    uint64            // how many truncations of files there were then
 	long    []byte            // at is in the middle of a line that begins so; nil: it is not
 	known   map[string]FileID // of compressed files
 	unzip   *unzipped         // the compressed file that is being read; nil: none
@@ -62,8 +58,8 @@ type source struct {
 
 // FollowFrom returns a follower as Follow does, which gets of each source first the lines behind its cursor, and no
 // line of it twice. A source without a cursor is followed from now on, and so is a file that a worker opens later: a Mark
-// says where it is then. Lines are lost only with files that are removed or flushed before they are read. Cursors in what is
-// no source are of no account.
+// says where it is then. Lines are lost only with files that are removed or flushed before they are read, or moved where
+// that was in the time of another Set, and the cursor is in an older one. Cursors in what is no source are of no account.
 func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Follower {
 	f := s.newFollower(filter)
 	f.sources = make(map[string]*source)
@@ -81,12 +77,12 @@ func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Fol
 			continue
 		}
 		p := s.placeOf(src.Path)
-		src.at, src.seq, src.nth = Cursor{src.Path, p.file, p.size}, p.seq, p.cut.nth
+		src.at, src.seq, src.cuts = Cursor{src.Path, p.file, p.size}, p.seq, p.cuts
 	}
 	for _, src := range f.order {
 		if src.reading {
 			src.goal = s.placeOf(src.Path)
-			src.nth = src.goal.cut.nth
+			src.cuts = src.goal.cuts
 		}
 	}
 	return f
@@ -100,9 +96,9 @@ func (f *Follower) add(from Source) *source {
 }
 
 // meet adds a source that was unknown when the follower was made: what is shown after seq is behind at.
-func (f *Follower) meet(from Source, at Cursor, seq, nth uint64) *source {
+func (f *Follower) meet(from Source, at Cursor, seq, cuts uint64) *source {
 	src := f.add(from)
-	src.at, src.seq, src.nth = at, seq, nth
+	src.at, src.seq, src.cuts = at, seq, cuts
 	f.met = append(f.met, src)
 	return src
 }
@@ -120,9 +116,11 @@ func (s *Set) placeOf(path string) place {
 			}
 			f.shown.mu.Lock()
 			defer f.shown.mu.Unlock()
-			return f.shown.place
+			p := f.shown.place
+			p.cuts = s.hub.cuts.Load()
+			return p
 		}
-		p := place{seq: seq}
+		p := place{seq: seq, cuts: s.hub.cuts.Load()}
 		if st, err := os.Stat(path); err == nil {
 			if id, err := idOf(path); err == nil {
 				p.file, p.size = id, st.Size()
@@ -173,9 +171,9 @@ func (src *source) read(s *Set) []Line {
 		size = int(max(0, min(int64(size), src.goal.size-src.at.Offset)))
 	}
 	block, err := src.block(files[i], size)
-	switch now := s.placeOf(src.Path).cut; {
-	case i >= to && now != src.goal.cut && now.file == src.goal.file: // what is there is newer than the goal
-		src.aim(place{src.goal.file, 0, src.goal.seq, now})
+	switch {
+	case i >= to && s.hub.wasCut(src.goal.file, src.goal.cuts): // what is there is newer than the goal
+		src.at.Offset, src.cuts, src.long = 0, s.hub.cuts.Load(), nil
 		src.arrive()
 		return nil
 	case errors.Is(err, io.EOF) && src.at.Offset > 0: // truncated, by whom nobody knows
@@ -226,25 +224,27 @@ func (src *source) zip() {
 func (src *source) files(s *Set) ([]retained, int) {
 	for range 3 { // a goal of now is in a file of now, unless that is removed this moment
 		files := retainedFiles(src.Path, src.known)
+		for _, moved := range slices.Backward(s.hub.movedOf(src.Path)) { // the one behind it may have been, too
+			files = withMoved(files, src.Path, moved)
+		}
 		for _, id := range []FileID{src.at.File, src.goal.file} {
-			if id != 0 && !slices.ContainsFunc(files, func(r retained) bool { return r.id == id }) {
-				files = withMoved(files, src.Path, id)
-			}
+			files = withMoved(files, src.Path, movedFile{id: id})
 		}
 		if to := slices.IndexFunc(files, func(r retained) bool { return r.id == src.goal.file }); to >= 0 {
 			return files, to
 		}
-		src.aim(s.placeOf(src.Path))
+		src.aim(s)
 	}
 	return nil, -1
 }
 
-// aim has the source read up to a place.
-func (src *source) aim(at place) {
-	if at.cut.nth != src.nth && at.cut.file == src.at.File {
+// aim has the source read up to what is shown now.
+func (src *source) aim(s *Set) {
+	src.goal = s.placeOf(src.Path)
+	if s.hub.wasCut(src.at.File, src.cuts) {
 		src.at.Offset, src.long = 0, nil
 	}
-	src.goal, src.nth = at, at.cut.nth
+	src.cuts = src.goal.cuts
 }
 
 // arrive ends the reading.
@@ -287,7 +287,7 @@ func (f *Follower) fresh(lines []Line) []Line {
 		if line.seq <= src.seq {
 			return true
 		}
-		src.at, src.nth, src.long = line.Cursor, line.nth, nil
+		src.at, src.cuts, src.long = line.Cursor, line.cuts, nil
 		return false
 	})
 }

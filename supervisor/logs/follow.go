@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -28,9 +29,9 @@ type Line struct {
 	Cursor Cursor // just behind the line; of no file if its worker has none
 	Mark   bool   // it is no line: a worker has opened a file that was none of the sources, and Cursor is where that is
 
-	seq uint64  // of the chunk that ended it
-	nth uint64  // the last truncation before it
-	src *source // nil: none
+	seq  uint64  // of the chunk that ended it
+	cuts uint64  // how many truncations of files there were
+	src  *source // nil: none
 }
 
 // Filter says which lines a follower gets.
@@ -66,11 +67,13 @@ type Follower struct {
 
 // hub is the list of followers, copied on write: with none a line costs one atomic load.
 type hub struct {
-	seq  atomic.Uint64 // counts the chunks that were shown
-	cuts atomic.Uint64 // counts the truncations of files
-	mu   sync.Mutex
-	list atomic.Pointer[[]*Follower]
-	over bool
+	seq   atomic.Uint64 // counts the chunks that were shown
+	cuts  atomic.Uint64 // counts the truncations of files
+	mu    sync.Mutex
+	moved map[string][]movedFile // by path, the last movedFiles of each
+	cut   map[FileID]uint64      // the last truncation of a file, by what it was of all; the last cutFiles of them
+	list  atomic.Pointer[[]*Follower]
+	over  bool
 }
 
 // Follow returns a follower of what matches filter, from now on, until its Close.
@@ -97,7 +100,7 @@ func (f *Follower) Next(ctx context.Context) ([]Line, error) {
 		lines, behind, closed := f.take()
 		lines = f.fresh(lines)
 		for _, src := range behind { // what comes is behind these lines, and before what is queued from here on
-			src.aim(f.set.placeOf(src.Path))
+			src.aim(f.set)
 			src.reading = true
 		}
 		switch {
@@ -185,7 +188,7 @@ func (f *Follower) push(line Line, begin int64) {
 	src := f.sources[at.Path]
 	if src == nil && at.File != 0 && f.sources != nil {
 		at.Offset = min(at.Offset, begin)
-		src = f.meet(Source{at.Path, line.Label, line.Stream}, at, line.seq-1, line.nth)
+		src = f.meet(Source{at.Path, line.Label, line.Stream}, at, line.seq-1, line.cuts)
 	}
 	if src != nil && src.behind {
 		return
@@ -212,7 +215,7 @@ func (f *Follower) opens(mark Line) {
 	if f.closed || f.sources == nil || f.sources[mark.Cursor.Path] != nil {
 		return
 	}
-	mark.src = f.meet(Source{mark.Cursor.Path, mark.Label, mark.Stream}, mark.Cursor, mark.seq-1, mark.nth)
+	mark.src = f.meet(Source{mark.Cursor.Path, mark.Label, mark.Stream}, mark.Cursor, mark.seq-1, mark.cuts)
 	f.lines = append(f.lines, mark) // also where no line has room: a file has one mark
 	f.bytes += lineCost
 	f.poke()
@@ -233,7 +236,7 @@ func (f *file) tellOpen(st *stream) {
 		at.Offset -= int64(len(f.openEnd()))
 	}
 	for _, follower := range followers {
-		follower.opens(Line{Worker: st.worker, Label: st.label, Stream: st.kind, Cursor: at, Mark: true, seq: p.seq, nth: p.cut.nth})
+		follower.opens(Line{Worker: st.worker, Label: st.label, Stream: st.kind, Cursor: at, Mark: true, seq: p.seq, cuts: f.set.hub.cuts.Load()})
 	}
 }
 
@@ -247,7 +250,7 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 	if len(chunk) > 0 && len(f.left.text) > 0 {
 		st.shown, f.left = f.left, openLine{}
 	}
-	line := Line{Worker: st.worker, Label: st.label, Stream: st.kind, seq: p.seq, nth: p.cut.nth}
+	line := Line{Worker: st.worker, Label: st.label, Stream: st.kind, seq: p.seq, cuts: f.set.hub.cuts.Load()}
 	if followers == nil {
 		if i := bytes.LastIndexByte(chunk, '\n') + 1; i > 0 {
 			st.shown.reset()
@@ -278,6 +281,27 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 	}
 }
 
+// wasTruncated notes it for followers that have not read the file yet: what they would find is newer.
+func (h *hub) wasTruncated(id FileID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cut == nil {
+		h.cut = make(map[FileID]uint64)
+	}
+	n := h.cuts.Add(1)
+	h.cut[id] = n
+	if len(h.cut) > cutFiles {
+		maps.DeleteFunc(h.cut, func(_ FileID, nth uint64) bool { return nth <= n-cutFiles })
+	}
+}
+
+// wasCut says that a file was truncated after so many truncations.
+func (h *hub) wasCut(id FileID, cuts uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cut[id] > cuts
+}
+
 // publish says what is there already, by whomever it was written.
 func (f *file) publish() {
 	f.shown.mu.Lock()
@@ -290,8 +314,8 @@ func (f *file) truncated() {
 	f.lineStart, f.limit, f.left = true, f.cfg.MaxSize, openLine{}
 	f.shown.mu.Lock()
 	defer f.shown.mu.Unlock()
-	f.shown.size = f.size
-	f.shown.cut = truncation{f.id, f.set.hub.cuts.Add(1)}
+	f.shown.file, f.shown.size = f.id, f.size
+	f.set.hub.wasTruncated(f.id)
 }
 
 // feed gives bytes that left the pipe of st, and are at begin of the file, to the ring and to followers.

@@ -61,15 +61,42 @@ func retainedFiles(path string, known map[string]FileID) []retained {
 	}
 }
 
-// withMoved adds the file with an id if somebody has moved it to a name that begins with that of path, as logrotate(8)
-// does, before the first that is younger.
-func withMoved(files []retained, path string, id FileID) []retained {
+// movedFile is a file of a log that somebody has moved, and the one that was opened then.
+type movedFile struct{ id, next FileID }
+
+// wasMoved notes it for followers that have not read the file yet.
+func (h *hub) wasMoved(path string, id, next FileID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.moved == nil {
+		h.moved = make(map[string][]movedFile)
+	}
+	list := append(h.moved[path], movedFile{id, next})
+	h.moved[path] = slices.Clone(list[max(0, len(list)-movedFiles):])
+}
+
+func (h *hub) movedOf(path string) []movedFile {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.moved[path]
+}
+
+// withMoved adds a file if somebody has moved it to a name that begins with that of path, as logrotate(8) does: before
+// the one that was opened then, or the first that is younger.
+func withMoved(files []retained, path string, moved movedFile) []retained {
+	id := moved.id
+	if id == 0 || slices.ContainsFunc(files, func(r retained) bool { return r.id == id }) {
+		return files
+	}
 	names, _ := filepath.Glob(filepath.Join(globQuoted(filepath.Dir(path)), globQuoted(filepath.Base(path))+"?*"))
 	for _, name := range names {
 		if found, err := fileIDOf(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW); err != nil || found != id {
 			continue
 		}
-		at := slices.IndexFunc(files, func(r retained) bool { return id.isOlder(r.id) })
+		at := slices.IndexFunc(files, func(r retained) bool { return r.id == moved.next })
+		if at < 0 {
+			at = slices.IndexFunc(files, func(r retained) bool { return id.isOlder(r.id) })
+		}
 		if at < 0 {
 			at = max(0, len(files)-1)
 		}

@@ -111,7 +111,8 @@ func (f *file) rotate() bool {
 	if f.moved {
 		return false
 	}
-	err := f.rename()
+	was := f.id
+	moved, err := f.rename()
 	if err != nil {
 		f.limit = f.size + f.cfg.MaxSize
 		f.set.cfg.Facts(Failed{Path: f.path, Err: fmt.Errorf("cannot rotate log file %s: %w", f.path, err)})
@@ -128,26 +129,29 @@ func (f *file) rotate() bool {
 		return false
 	}
 	fault.Point("rotate.opened")
+	if moved {
+		f.set.hub.wasMoved(f.path, was, f.id)
+	}
 	return true
 }
 
-// rename gives the file its rotated name, unless the name it had is not its own any more.
-func (f *file) rename() error {
+// rename gives the file its rotated name, unless the name it had is not its own any more: it was moved.
+func (f *file) rename() (moved bool, err error) {
 	if f.lastStamp == "" {
 		if old := rotatedFiles(f.path); len(old) > 0 {
 			f.lastStamp = stampOf(f.path, old[len(old)-1])
 		}
 	}
 	if !f.isNamed() {
-		return nil // logrotate moved it: opening by name is all there is to do
+		return true, nil // logrotate did it: opening by name is all there is to do
 	}
 	f.lastStamp = nextStamp(f.lastStamp, time.Now())
 	to := f.path + "." + f.lastStamp
-	err := unix.Renameat2(unix.AT_FDCWD, f.path, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	err = unix.Renameat2(unix.AT_FDCWD, f.path, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS { // a filesystem without the flag; the stamp is new anyway
 		err = unix.Rename(f.path, to)
 	}
-	return err
+	return false, err
 }
 
 // isNamed says whether the name of the file is still that of this one.
@@ -212,6 +216,7 @@ func (f *file) reopen() error {
 	}
 	if f.id != was {
 		f.left = openLine{}
+		f.set.hub.wasMoved(f.path, was, f.id)
 	}
 	return nil
 }
