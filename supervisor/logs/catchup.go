@@ -52,6 +52,7 @@ type source struct {
 	long    []byte            // at is in the middle of a line that begins so; nil: it is not
 	known   map[string]FileID // of compressed files
 	unzip   *unzipped         // the compressed file that is being read; nil: none
+	unsure  bool              // at is of another Set's time, in which the file may have been truncated
 	reading bool
 	goal    place // how far to read
 }
@@ -73,7 +74,7 @@ func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Fol
 	s.hub.add(f) // from here on its lines are queued; what was shown before is before the places that follow
 	for _, src := range f.order {
 		if at, ok := cursors.Of(src.Path); ok {
-			src.at, src.reading = at, true
+			src.at, src.reading, src.unsure = at, true, true
 			continue
 		}
 		p := s.placeOf(src.Path)
@@ -166,6 +167,10 @@ func (src *source) read(s *Set) []Line {
 		src.at.Offset, src.long = 0, nil
 	}
 	src.at.File = files[i].id
+	if src.unsure {
+		src.unsure = false
+		src.verify(files[i])
+	}
 	size := catchUpBlock
 	if i >= to {
 		size = int(max(0, min(int64(size), src.goal.size-src.at.Offset)))
@@ -193,6 +198,20 @@ func (src *source) read(s *Set) []Line {
 		src.arrive()
 	}
 	return nil
+}
+
+// verify takes back a cursor that is in the middle of a line, which none is: the file was truncated, and is longer than
+// it was by now.
+func (src *source) verify(r retained) {
+	if src.at.Offset == 0 {
+		return
+	}
+	src.at.Offset--
+	around, err := src.block(r, 2)
+	src.at.Offset++
+	if err == nil && len(around) == 2 && around[0] != '\n' {
+		src.at.Offset = 0
+	}
 }
 
 // block reads up to size bytes of a file from where the source is. It is valid until the next call.

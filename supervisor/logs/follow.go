@@ -233,7 +233,11 @@ func (f *file) tellOpen(st *stream) {
 	p.file, p.size, p.seq = f.id, f.size, f.set.hub.seq.Add(1)
 	at := Cursor{f.path, f.id, f.size}
 	if !f.lineStart {
-		at.Offset -= int64(len(f.openEnd()))
+		open := len(f.openEnd())
+		if open == 0 || open >= chunkSize {
+			return // no cursor is in the middle of a line: the first line will tell
+		}
+		at.Offset -= int64(open)
 	}
 	for _, follower := range followers {
 		follower.opens(Line{Worker: st.worker, Label: st.label, Stream: st.kind, Cursor: at, Mark: true, seq: p.seq, cuts: f.set.hub.cuts.Load()})
