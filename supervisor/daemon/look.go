@@ -153,15 +153,31 @@ func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.
 		return ch, nil
 	}
 	wanted := func(app string) bool { return len(q.Names) == 0 || slices.Contains(q.Names, app) }
+	filter := logs.Filter{Out: q.Out, Err: q.Err, Match: func(_ uint64, label string) bool {
+		app, _ := unlabel(label)
+		return wanted(app)
+	}}
+	for _, src := range b.logs.Sources(filter) { // in a reload, or of what drains, some are none of the configured
+		s := source{stream: src.Stream, path: src.Path}
+		s.app, s.slot = unlabel(src.Label)
+		if _, seen := from.Of(s.path); seen {
+			continue
+		}
+		sources = append(sources, s)
+		if len(q.Cursors) == 0 {
+			marks, at := tail([]source{s}, control.LogQuery{Follow: true})
+			first = append(first, marks...)
+			for _, c := range at {
+				from.Set(c)
+			}
+		}
+	}
 	for _, s := range former {
 		if wanted(s.app) {
 			sources = append(sources, s)
 		}
 	}
-	follower := b.logs.FollowFrom(logs.Filter{Out: q.Out, Err: q.Err, Match: func(_ uint64, label string) bool {
-		app, _ := unlabel(label)
-		return wanted(app)
-	}}, begun(from, sources), followed(sources)...)
+	follower := b.logs.FollowFrom(filter, begun(from, sources), followed(sources)...)
 	go func() { // ends with ctx
 		defer close(ch)
 		defer follower.Close()

@@ -304,3 +304,19 @@ func TestPlaceOfAFileThatIsOpenedAgain(t *testing.T) {
 		t.Errorf("%v, %v: the place is %+v", lines, err, p)
 	}
 }
+
+// What is written now can be followed, by whatever name.
+func TestSources(t *testing.T) {
+	s, _ := newSet(t)
+	path := inDir(t, "out.log")
+	openOnly(t, s, 1, FileConfig{Path: path})
+	openOnly(t, s, 2, FileConfig{Path: path})
+	openOnly(t, s, 3, FileConfig{})
+	if got := s.Sources(Filter{Err: true}); len(got) > 0 {
+		t.Errorf("of stderr %+v", got)
+	}
+	got := s.Sources(Filter{})
+	if len(got) != 1 || got[0].Path != canonical(path) || got[0].Stream != Stdout {
+		t.Errorf("%+v, want that of %s", got, path)
+	}
+}

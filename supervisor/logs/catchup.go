@@ -89,6 +89,25 @@ func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Fol
 	return f
 }
 
+// Sources are the files that workers write now, each once, whether anything names them still or not.
+func (s *Set) Sources(filter Filter) (all []Source) {
+	if !filter.Out && !filter.Err {
+		filter.Out, filter.Err = true, true
+	}
+	known := map[string]bool{"": true} // which is no file
+	s.reg.mu.Lock()
+	defer s.reg.mu.Unlock()
+	for _, c := range s.reg.workers {
+		for _, st := range c.streams {
+			if !known[st.file.path] && filter.stream(st.kind) && (filter.Match == nil || filter.Match(st.worker, st.label)) {
+				known[st.file.path] = true
+				all = append(all, Source{st.file.path, st.label, st.kind})
+			}
+		}
+	}
+	return all
+}
+
 // add makes a new source; mu is held, or nobody else has the follower.
 func (f *Follower) add(from Source) *source {
 	src := &source{Source: from, known: make(map[string]FileID)}
