@@ -320,3 +320,29 @@ func TestSources(t *testing.T) {
 		t.Errorf("%+v, want that of %s", got, path)
 	}
 }
+
+// What the last lines of a file were read from may be ahead of what is shown: between a write and its show.
+func TestFollowFromAheadOfWhatIsShown(t *testing.T) {
+	s, _ := newSet(t)
+	cfg := FileConfig{Path: inDir(t, "out.log")}
+	ends := openOnly(t, s, 1, cfg)
+	say(t, s, 1, ends, "one\n")
+	_, at, err := TailAt(cfg.Path, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at.Offset += int64(len("two\n"))
+	f := s.FollowFrom(Filter{}, Cursors{at}, Source{Path: cfg.Path, Label: "a:0"})
+	defer f.Close()
+	say(t, s, 1, ends, "two\nthree\n")
+	if got := texts(t, f, "three"); len(got) != 1 {
+		t.Errorf("%q is shown again", got[0].Text)
+	}
+	if err := s.Flush(cfg.Path); err != nil {
+		t.Fatal(err)
+	}
+	say(t, s, 1, ends, "4\n")
+	if got := texts(t, f, "4"); len(got) != 1 {
+		t.Errorf("%+v", got)
+	}
+}

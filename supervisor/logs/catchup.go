@@ -52,6 +52,7 @@ type source struct {
 	long    []byte            // at is in the middle of a line that begins so; nil: it is not
 	known   map[string]FileID // of compressed files
 	unzip   *unzipped         // the compressed file that is being read; nil: none
+	given   Cursor            // what at was at first; of no file once a line behind it came through memory
 	unsure  bool              // at is of another Set's time, in which the file may have been truncated
 	reading bool
 	goal    place // how far to read
@@ -74,7 +75,7 @@ func (s *Set) FollowFrom(filter Filter, cursors Cursors, sources ...Source) *Fol
 	s.hub.add(f) // from here on its lines are queued; what was shown before is before the places that follow
 	for _, src := range f.order {
 		if at, ok := cursors.Of(src.Path); ok {
-			src.at, src.reading, src.unsure = at, true, true
+			src.at, src.given, src.reading, src.unsure = at, at, true, true
 			continue
 		}
 		p := s.placeOf(src.Path)
@@ -325,6 +326,11 @@ func (f *Follower) fresh(lines []Line) []Line {
 		if line.seq <= src.seq {
 			return true
 		}
+		// Who reads the file may have seen what was written and is shown only now.
+		if given := src.given; line.Cursor.File == given.File && line.Cursor.Offset <= given.Offset && line.cuts == src.cuts {
+			return true
+		}
+		src.given = Cursor{}
 		src.at, src.cuts, src.long = line.Cursor, line.cuts, nil
 		return false
 	})
