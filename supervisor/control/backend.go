@@ -77,7 +77,8 @@ type LogLine struct {
 	Lost   int       `json:"lost,omitempty"` // lines dropped before this one
 
 	// Cursor is the Backend's word for where its source goes on after this line; it
-	// outlives the daemon, and says by itself which source it is of. "": none.
+	// outlives the daemon, and says by itself which source it is of. What stands before
+	// "=" is the same for all cursors in one file. "": none.
 	Cursor string `json:"cursor,omitempty"`
 
 	// Mark says that this is no line: it only brings a source's Cursor.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Logs calls each with the lines asked for. Without Follow it returns nil after
@@ -63,38 +64,39 @@ func (lq LogQuery) request() request {
 	return request{method: http.MethodPost, path: "/v1/logs", kind: "application/x-www-form-urlencoded", body: []byte(form.Encode())}
 }
 
-// source is what a cursor is of.
-type source struct {
-	app    string
-	slot   int
-	stream string
-}
+// maxPlaces bounds the cursors of one request, of which net/url takes 10,000.
+const maxPlaces = 8192
 
-// places are how far each source of a stream of lines has come.
+// places are how far a stream of lines has come in each file. A source may have several
+// at a time: the old workers drain into one, the new ones write another.
 type places struct {
 	given []string // by the caller
-	of    map[source]place
+	of    map[string]place
 	n     int
 }
 
-// place is a source's last cursor, the nth of all.
+// place is a file's last cursor, the nth of all.
 type place struct {
 	cursor string
 	nth    int
 }
 
 func newPlaces(given []string) *places {
-	return &places{given: given, of: map[source]place{}}
+	return &places{given: given, of: map[string]place{}}
 }
 
 func (p *places) passed(l LogLine) {
 	if l.Cursor != "" {
 		p.n++
-		p.of[source{l.App, l.Slot, l.Stream}] = place{l.Cursor, p.n}
+		file, _, _ := strings.Cut(l.Cursor, "=")
+		p.of[file] = place{l.Cursor, p.n}
+		if len(p.of) > maxPlaces {
+			maps.DeleteFunc(p.of, func(_ string, at place) bool { return at.nth <= p.n-maxPlaces })
+		}
 	}
 }
 
-// cursors are the last one of each source, in the order in which they came.
+// cursors are the last one of each file, in the order in which they came.
 func (p *places) cursors() []string {
 	last := slices.SortedFunc(maps.Values(p.of), func(a, b place) int { return a.nth - b.nth })
 	cursors := slices.Clone(p.given)

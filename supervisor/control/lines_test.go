@@ -43,10 +43,14 @@ func TestLogsGoOnAtTheirCursors(t *testing.T) {
 	}{
 		{"nothing came", nil, LogQuery{N: 7}},
 		{"no cursors", []LogLine{line("web", 0, "out", "", "a")}, LogQuery{N: 0}},
-		{"one source", []LogLine{line("web", 0, "out", "c1", "a"), line("web", 0, "out", "c2", "b")}, LogQuery{N: 7, Cursors: []string{"c2"}}},
+		{"one source", []LogLine{line("web", 0, "out", "c=1", "a"), line("web", 0, "out", "c=2", "b")}, LogQuery{N: 7, Cursors: []string{"c=2"}}},
+		{"a source in two files, while its old worker drains", []LogLine{
+			line("web", 0, "out", "old=1", "a"), line("web", 0, "out", "new=1", "b"), line("web", 0, "out", "old=2", "c")},
+			LogQuery{N: 7, Cursors: []string{"new=1", "old=2"}}},
+		{"two sources in one file", []LogLine{line("web", 0, "out", "c=1", "a"), line("web", 1, "out", "c=2", "b")}, LogQuery{N: 7, Cursors: []string{"c=2"}}},
 		{"sources, and one that is silent", []LogLine{
-			line("web", 0, "err", "quiet", ""), line("web", 0, "out", "o1", "a"), line("web", 1, "out", "p1", "b"), line("web", 0, "out", "o2", "c")},
-			LogQuery{N: 7, Cursors: []string{"quiet", "p1", "o2"}}},
+			line("web", 0, "err", "quiet=0", ""), line("web", 0, "out", "o=1", "a"), line("web", 1, "out", "p=1", "b"), line("web", 0, "out", "o=2", "c")},
+			LogQuery{N: 7, Cursors: []string{"quiet=0", "p=1", "o=2"}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

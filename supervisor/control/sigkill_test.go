@@ -62,7 +62,7 @@ func daemonMain() {
 	b.logs = func(ctx context.Context, q LogQuery) (<-chan LogLine, error) {
 		at := [2]int{}
 		for _, c := range q.Cursors {
-			slot, n, _ := strings.Cut(c, ":")
+			slot, n, _ := strings.Cut(c, "=")
 			i, _ := strconv.Atoi(slot)
 			at[i], _ = strconv.Atoi(n)
 		}
@@ -74,7 +74,7 @@ func daemonMain() {
 					i = 1
 				}
 				at[i]++
-				l := LogLine{App: "web", Slot: i, Stream: "out", Text: strconv.Itoa(at[i]), Cursor: fmt.Sprintf("%d:%d", i, at[i])}
+				l := LogLine{App: "web", Slot: i, Stream: "out", Text: strconv.Itoa(at[i]), Cursor: fmt.Sprintf("%d=%d", i, at[i])}
 				select {
 				case ch <- l:
 				case <-ctx.Done():

@@ -129,6 +129,9 @@ func (w *world) sources(apps []state.App, q control.LogQuery) []source {
 func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.LogLine, error) {
 	b.touched()
 	apps, missing := b.chosen(ctx, q.Names)
+	if missing != nil && len(q.Cursors) > 0 {
+		apps, missing = b.present(ctx, q.Names)
+	}
 	if missing != nil {
 		return nil, missing
 	}
@@ -150,15 +153,31 @@ func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.
 		return ch, nil
 	}
 	wanted := func(app string) bool { return len(q.Names) == 0 || slices.Contains(q.Names, app) }
+	filter := logs.Filter{Out: q.Out, Err: q.Err, Match: func(_ uint64, label string) bool {
+		app, _ := unlabel(label)
+		return wanted(app)
+	}}
+	for _, src := range b.logs.Sources(filter) { // in a reload, or of what drains, some are none of the configured
+		s := source{stream: src.Stream, path: src.Path}
+		s.app, s.slot = unlabel(src.Label)
+		if _, seen := from.Of(s.path); seen {
+			continue
+		}
+		sources = append(sources, s)
+		if len(q.Cursors) == 0 {
+			marks, at := tail([]source{s}, control.LogQuery{Follow: true})
+			first = append(first, marks...)
+			for _, c := range at {
+				from.Set(c)
+			}
+		}
+	}
 	for _, s := range former {
 		if wanted(s.app) {
 			sources = append(sources, s)
 		}
 	}
-	follower := b.logs.FollowFrom(logs.Filter{Out: q.Out, Err: q.Err, Match: func(_ uint64, label string) bool {
-		app, _ := unlabel(label)
-		return wanted(app)
-	}}, begun(from, sources), followed(sources)...)
+	follower := b.logs.FollowFrom(filter, begun(from, sources), followed(sources)...)
 	go func() { // ends with ctx
 		defer close(ch)
 		defer follower.Close()
@@ -167,6 +186,13 @@ func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.
 		}
 	}()
 	return ch, nil
+}
+
+// present are those of the apps that there are. Who goes on with the logs of one that was
+// deleted waits for it to come again, as where no daemon has died meanwhile.
+func (b *backend) present(ctx context.Context, names []string) ([]state.App, *state.Error) {
+	apps, err := b.chosen(ctx, nil)
+	return slices.DeleteFunc(slices.Clone(apps), func(a state.App) bool { return !slices.Contains(names, a.Name) }), err
 }
 
 // cursor is the word for a place in a source. It names the source, since that may be none
@@ -243,7 +269,7 @@ func follow(ctx context.Context, f *logs.Follower, ch chan<- control.LogLine) {
 			s := source{stream: l.Stream}
 			s.app, s.slot = unlabel(l.Label)
 			line := s.line(l.Text)
-			line.Time, line.Lost = l.Time, int(l.Lost)
+			line.Time, line.Lost, line.Mark = l.Time, int(l.Lost), l.Mark
 			if l.Cursor.Path != "" {
 				line.Cursor = s.cursor(l.Cursor)
 			}

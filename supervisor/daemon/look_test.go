@@ -48,3 +48,24 @@ func TestACursorNamesItsSource(t *testing.T) {
 		t.Error("nowhere is taken for a place")
 	}
 }
+
+// Who goes on with the logs of an app that was deleted meanwhile is not sent away: it may
+// come again. Who asks for them is.
+func TestLogsOfAnAppThatIsGone(t *testing.T) {
+	i := begin(t, Options{})
+	client := control.Dial(filepath.Join(i.home, "supervisor.sock"))
+	ask := func(cursors ...string) error {
+		return client.Logs(t.Context(), control.LogQuery{Names: []string{"web"}, N: 1, Cursors: cursors}, func(l control.LogLine) bool {
+			t.Errorf("%+v", l)
+			return false
+		})
+	}
+	if err := ask(); err == nil {
+		t.Error("an app that nobody knows has logs")
+	}
+	at := logs.Cursor{Path: filepath.Join(i.home, "logs", "web-out-0.log"), File: 7, Offset: 42}
+	if err := ask(source{app: "web", path: at.Path}.cursor(at)); err != nil {
+		t.Error(err)
+	}
+	i.kill()
+}

@@ -40,7 +40,7 @@ type file struct {
 	lastStamp string
 
 	shown shownPlace
-	left  openLine // the begin of the last line, which an earlier process has left open; until it is shown
+	left  openLine // the begin of the last line, which an earlier process or worker has left open; until it is shown
 
 	failing  string // the error that was said, "" while all is well
 	lost     Dropped
@@ -208,6 +208,7 @@ func (f *file) join(st *stream) {
 	}
 	f.own()
 	f.announce(st)
+	f.tellOpen(st)
 }
 
 // recall puts the last lines that an earlier process has seen of st into its ring, which was lost with it: those of

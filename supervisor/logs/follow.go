@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,8 +27,11 @@ type Line struct {
 	Cut    bool   // Text is the begin of a line longer than LineMax
 	Lost   int64  // lines lost before this one because the follower was slow
 	Cursor Cursor // just behind the line; of no file if its worker has none
+	Mark   bool   // it is no line: a worker has opened a file that was none of the sources, and Cursor is where that is
 
-	seq uint64 // of the chunk that ended it
+	seq  uint64  // of the chunk that ended it
+	cuts uint64  // how many truncations of files there were
+	src  *source // nil: none
 }
 
 // Filter says which lines a follower gets.
@@ -49,23 +53,27 @@ type Follower struct {
 	filter Filter
 	wake   chan struct{} // cap 1
 
-	sources map[string]*source // by path; nil: none
 	order   []*source
 	reading sync.Mutex // of who reads the sources' files, or closes them
 
-	mu     sync.Mutex
-	lines  []Line
-	bytes  int
-	lost   int64
-	closed bool
+	mu      sync.Mutex
+	sources map[string]*source // by path; nil: it wants none
+	met     []*source          // those that are not in order yet
+	lines   []Line
+	bytes   int
+	lost    int64
+	closed  bool
 }
 
 // hub is the list of followers, copied on write: with none a line costs one atomic load.
 type hub struct {
-	seq  atomic.Uint64 // counts the chunks that were shown
-	mu   sync.Mutex
-	list atomic.Pointer[[]*Follower]
-	over bool
+	seq   atomic.Uint64 // counts the chunks that were shown
+	cuts  atomic.Uint64 // counts the truncations of files
+	mu    sync.Mutex
+	moved map[string][]movedFile // by path, the last movedFiles of each
+	cut   map[FileID]uint64      // the last truncation of a file, by what it was of all; the last cutFiles of them
+	list  atomic.Pointer[[]*Follower]
+	over  bool
 }
 
 // Follow returns a follower of what matches filter, from now on, until its Close.
@@ -92,7 +100,8 @@ func (f *Follower) Next(ctx context.Context) ([]Line, error) {
 		lines, behind, closed := f.take()
 		lines = f.fresh(lines)
 		for _, src := range behind { // what comes is behind these lines, and before what is queued from here on
-			src.goal, src.reading = f.set.placeOf(src.Path), true
+			src.aim(f.set)
+			src.reading = true
 		}
 		switch {
 		case len(lines) > 0:
@@ -117,6 +126,11 @@ func (f *Follower) take() (lines []Line, behind []*source, closed bool) {
 	defer f.mu.Unlock()
 	lines = f.lines
 	f.lines, f.bytes = nil, 0
+	if len(f.met) > 0 {
+		f.reading.Lock()
+		f.order, f.met = append(f.order, f.met...), nil
+		f.reading.Unlock()
+	}
 	for _, src := range f.order {
 		if src.behind {
 			src.behind = false
@@ -163,13 +177,23 @@ func (f *Follower) wants(st *stream) bool {
 	return f.filter.Match == nil || f.filter.Match(st.worker, st.label)
 }
 
-func (f *Follower) push(line Line) {
+// push takes a line that begins at an offset of its file.
+func (f *Follower) push(line Line, begin int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	src := f.sources[line.Cursor.Path]
-	if f.closed || src != nil && src.behind {
+	if f.closed {
 		return
 	}
+	at := line.Cursor
+	src := f.sources[at.Path]
+	if src == nil && at.File != 0 && f.sources != nil {
+		at.Offset = min(at.Offset, begin)
+		src = f.meet(Source{at.Path, line.Label, line.Stream}, at, line.seq-1, line.cuts)
+	}
+	if src != nil && src.behind {
+		return
+	}
+	line.src = src
 	if f.bytes+len(line.Text)+lineCost > followBytes {
 		if src != nil {
 			src.behind = true
@@ -184,6 +208,42 @@ func (f *Follower) push(line Line) {
 	f.poke()
 }
 
+// opens marks a file that is unknown to the follower.
+func (f *Follower) opens(mark Line) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed || f.sources == nil || f.sources[mark.Cursor.Path] != nil {
+		return
+	}
+	mark.src = f.meet(Source{mark.Cursor.Path, mark.Label, mark.Stream}, mark.Cursor, mark.seq-1, mark.cuts)
+	f.lines = append(f.lines, mark) // also where no line has room: a file has one mark
+	f.bytes += lineCost
+	f.poke()
+}
+
+// tellOpen tells followers that st writes the file from here on.
+func (f *file) tellOpen(st *stream) {
+	followers := f.set.hub.matching(st)
+	if followers == nil || f.id == 0 {
+		return
+	}
+	p := &f.shown
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.file, p.size, p.seq = f.id, f.size, f.set.hub.seq.Add(1)
+	at := Cursor{f.path, f.id, f.size}
+	if !f.lineStart {
+		open := len(f.openEnd())
+		if open == 0 || open >= chunkSize {
+			return // no cursor is in the middle of a line: the first line will tell
+		}
+		at.Offset -= int64(open)
+	}
+	for _, follower := range followers {
+		follower.opens(Line{Worker: st.worker, Label: st.label, Stream: st.kind, Cursor: at, Mark: true, seq: p.seq, cuts: f.set.hub.cuts.Load()})
+	}
+}
+
 // show gives what was written at begin of the file for st to followers.
 func (f *file) show(st *stream, chunk []byte, begin int64) {
 	p := &f.shown
@@ -194,7 +254,7 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 	if len(chunk) > 0 && len(f.left.text) > 0 {
 		st.shown, f.left = f.left, openLine{}
 	}
-	line := Line{Worker: st.worker, Label: st.label, Stream: st.kind, seq: p.seq}
+	line := Line{Worker: st.worker, Label: st.label, Stream: st.kind, seq: p.seq, cuts: f.set.hub.cuts.Load()}
 	if followers == nil {
 		if i := bytes.LastIndexByte(chunk, '\n') + 1; i > 0 {
 			st.shown.reset()
@@ -210,6 +270,7 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 			st.shown.add(text)
 			return
 		}
+		begin = end - int64(len(st.shown.text))
 		end += int64(len(text)) + 1
 		text, line.Cut = st.shown.end(text)
 		line.Text = strings.TrimSuffix(string(text), "\r")
@@ -217,18 +278,48 @@ func (f *file) show(st *stream, chunk []byte, begin int64) {
 			line.Cursor = Cursor{f.path, f.id, min(end, f.size)} // what could not be written is not there
 		}
 		for _, follower := range followers {
-			follower.push(line)
+			follower.push(line, begin)
 		}
 		st.shown.reset()
 		chunk = rest
 	}
 }
 
-// publish says what is there already.
+// wasTruncated notes it for followers that have not read the file yet: what they would find is newer.
+func (h *hub) wasTruncated(id FileID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cut == nil {
+		h.cut = make(map[FileID]uint64)
+	}
+	n := h.cuts.Add(1)
+	h.cut[id] = n
+	if len(h.cut) > cutFiles {
+		maps.DeleteFunc(h.cut, func(_ FileID, nth uint64) bool { return nth <= n-cutFiles })
+	}
+}
+
+// wasCut says that a file was truncated after so many truncations.
+func (h *hub) wasCut(id FileID, cuts uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.cut[id] > cuts
+}
+
+// publish says what is there already, by whomever it was written.
 func (f *file) publish() {
 	f.shown.mu.Lock()
 	defer f.shown.mu.Unlock()
+	f.shown.file, f.shown.size, f.shown.seq = f.id, f.size, f.set.hub.seq.Load()
+}
+
+// truncated says that the file has been, to what its size is now.
+func (f *file) truncated() {
+	f.lineStart, f.limit, f.left = true, f.cfg.MaxSize, openLine{}
+	f.shown.mu.Lock()
+	defer f.shown.mu.Unlock()
 	f.shown.file, f.shown.size = f.id, f.size
+	f.set.hub.wasTruncated(f.id)
 }
 
 // feed gives bytes that left the pipe of st, and are at begin of the file, to the ring and to followers.

@@ -199,6 +199,7 @@ func TestFollowFromWhatIsGone(t *testing.T) {
 		{path, id + 1, 4}:   {"one false", "two false"},
 		{path, 0, 0}:        {"one false", "two false"},
 		{path, id, 12}:      nil,
+		{path, id, 6}:       {"one false", "two false"}, // flushed, and longer by now than it was
 	} {
 		if got := texts(at); !slices.Equal(got, want) {
 			t.Errorf("%v: %q, want %q", at, got, want)

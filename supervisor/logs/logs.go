@@ -257,7 +257,9 @@ func (s *Set) Flush(paths ...string) error {
 		if f := open[key]; f != nil {
 			errs = append(errs, f.call(f.flush))
 		} else if key != "" {
+			id, _ := idOf(key)
 			errs = append(errs, flushClosed(key))
+			s.hub.wasTruncated(id)
 		}
 	}
 	return errors.Join(errs...)

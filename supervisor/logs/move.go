@@ -103,6 +103,10 @@ func (f *file) end(st *stream) {
 		}
 		f.report(true)
 		st.ring.endLine(st.kind)
+		if len(st.shown.text) > 0 && f.regular && !f.lineStart { // whoever writes next goes on with it, or ends it
+			f.left = openLine{}
+			f.left.add(f.openEnd())
+		}
 	}
 	f.leave(st)
 }

@@ -9,14 +9,26 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// FileID tells one file from another, in its folder: the inode with the time of birth, since inodes are used again.
+// FileID tells one file from another, in its folder: the time of birth in units of 2 ms, then the last idInode bits of the
+// inode, since many are born at once and inodes are used again. Where the filesystem knows no birth it is the inode.
 type FileID uint64
+
+const (
+	idInode = 22
+	idBirth = FileID(1) << 61 // what has a birth is not less: that is so since 2006
+)
+
+// isOlder says that the file is surely older than another.
+func (id FileID) isOlder(than FileID) bool {
+	return id >= idBirth && than >= idBirth && id>>idInode < than>>idInode
+}
 
 // retained is one of the files that are kept of a log: a rotated one, or the one that is written.
 type retained struct {
@@ -49,6 +61,55 @@ func retainedFiles(path string, known map[string]FileID) []retained {
 	}
 }
 
+// movedFile is a file of a log that somebody has moved, and the one that was opened then.
+type movedFile struct{ id, next FileID }
+
+// wasMoved notes it for followers that have not read the file yet.
+func (h *hub) wasMoved(path string, id, next FileID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.moved == nil {
+		h.moved = make(map[string][]movedFile)
+	}
+	list := append(h.moved[path], movedFile{id, next})
+	h.moved[path] = slices.Clone(list[max(0, len(list)-movedFiles):])
+}
+
+func (h *hub) movedOf(path string) []movedFile {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.moved[path]
+}
+
+// withMoved adds a file if somebody has moved it to a name that begins with that of path, as logrotate(8) does: before
+// the one that was opened then, or the first that is younger.
+func withMoved(files []retained, path string, moved movedFile) []retained {
+	id := moved.id
+	if id == 0 || slices.ContainsFunc(files, func(r retained) bool { return r.id == id }) {
+		return files
+	}
+	names, _ := filepath.Glob(filepath.Join(globQuoted(filepath.Dir(path)), globQuoted(filepath.Base(path))+"?*"))
+	for _, name := range names {
+		if found, err := fileIDOf(unix.AT_FDCWD, name, unix.AT_SYMLINK_NOFOLLOW); err != nil || found != id {
+			continue
+		}
+		at := slices.IndexFunc(files, func(r retained) bool { return r.id == moved.next })
+		if at < 0 {
+			at = slices.IndexFunc(files, func(r retained) bool { return id.isOlder(r.id) })
+		}
+		if at < 0 {
+			at = max(0, len(files)-1)
+		}
+		return slices.Insert(files, at, retained{name, id})
+	}
+	return files
+}
+
+// globQuoted is a name as a pattern that matches it alone.
+func globQuoted(name string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(name)
+}
+
 // idOf is the file's, or that which it had before it was compressed: that is in its header.
 func idOf(name string) (FileID, error) {
 	if !strings.HasSuffix(name, gzSuffix) {
@@ -74,8 +135,11 @@ func fileIDOf(dir int, name string, flags int) (FileID, error) {
 	if err := unix.Statx(dir, name, flags, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
 		return 0, &fs.PathError{Op: "statx", Path: name, Err: err}
 	}
-	born := uint64(st.Btime.Sec)*1e9 + uint64(st.Btime.Nsec) // 0 where the filesystem does not know it
-	return FileID(max(1, st.Ino*0x9e3779b97f4a7c15^born)), nil
+	born := FileID(st.Btime.Sec)*1e9 + FileID(st.Btime.Nsec) // 0 where the filesystem does not know it
+	if id := born>>(idInode-1)<<idInode | FileID(st.Ino)&(1<<idInode-1); id >= idBirth {
+		return id, nil
+	}
+	return FileID(max(1, st.Ino%uint64(idBirth))), nil
 }
 
 // idExtra is the subfield of a gzip header (RFC 1952, 2.3.1.1) that holds an id.

@@ -55,10 +55,10 @@ func (f *file) prepare() bool {
 	if !ok {
 		return false
 	}
-	if st.Size < f.size {
-		f.lineStart, f.limit, f.left = true, f.cfg.MaxSize, openLine{}
+	was := f.size
+	if f.size = st.Size; f.size < was {
+		f.truncated()
 	}
-	f.size = st.Size
 	return true
 }
 
@@ -111,7 +111,8 @@ func (f *file) rotate() bool {
 	if f.moved {
 		return false
 	}
-	err := f.rename()
+	was := f.id
+	moved, err := f.rename()
 	if err != nil {
 		f.limit = f.size + f.cfg.MaxSize
 		f.set.cfg.Facts(Failed{Path: f.path, Err: fmt.Errorf("cannot rotate log file %s: %w", f.path, err)})
@@ -128,26 +129,29 @@ func (f *file) rotate() bool {
 		return false
 	}
 	fault.Point("rotate.opened")
+	if moved {
+		f.set.hub.wasMoved(f.path, was, f.id)
+	}
 	return true
 }
 
-// rename gives the file its rotated name, unless the name it had is not its own any more.
-func (f *file) rename() error {
+// rename gives the file its rotated name, unless the name it had is not its own any more: it was moved.
+func (f *file) rename() (moved bool, err error) {
 	if f.lastStamp == "" {
 		if old := rotatedFiles(f.path); len(old) > 0 {
 			f.lastStamp = stampOf(f.path, old[len(old)-1])
 		}
 	}
 	if !f.isNamed() {
-		return nil // logrotate moved it: opening by name is all there is to do
+		return true, nil // logrotate did it: opening by name is all there is to do
 	}
 	f.lastStamp = nextStamp(f.lastStamp, time.Now())
 	to := f.path + "." + f.lastStamp
-	err := unix.Renameat2(unix.AT_FDCWD, f.path, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	err = unix.Renameat2(unix.AT_FDCWD, f.path, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
 	if err == unix.EINVAL || err == unix.ENOSYS { // a filesystem without the flag; the stamp is new anyway
 		err = unix.Rename(f.path, to)
 	}
-	return err
+	return false, err
 }
 
 // isNamed says whether the name of the file is still that of this one.
@@ -204,8 +208,18 @@ func rotatedFiles(path string) []string {
 	return found
 }
 
-// reopen opens the file by its name again.
-func (f *file) reopen() error { return f.open() }
+// reopen opens the file by its name again. A line that was left open has ended if that is another file.
+func (f *file) reopen() error {
+	was := f.id
+	if err := f.open(); err != nil {
+		return err
+	}
+	if f.id != was {
+		f.left = openLine{}
+		f.set.hub.wasMoved(f.path, was, f.id)
+	}
+	return nil
+}
 
 // flush empties the file and removes its rotated ones. A writer's offset is the size, so nothing else is to do.
 func (f *file) flush() error {
@@ -213,7 +227,8 @@ func (f *file) flush() error {
 		if err := unix.Ftruncate(f.fd, 0); err != nil {
 			return fmt.Errorf("cannot empty log file %s: %w", f.path, err)
 		}
-		f.size, f.lineStart, f.limit, f.left = 0, true, f.cfg.MaxSize, openLine{}
+		f.size = 0
+		f.truncated()
 	}
 	return removeRotated(f.path)
 }

@@ -27,6 +27,7 @@ type app struct {
 	rate      string       // of its lines, "" for none
 	format    lines.Format // of its log; nil: raw
 	rotate    string       // the size at which that is rotated; 2M if ""
+	log       string       // the whole key of that name; "": by rotate
 	keys      string       // more keys of the ecosystem file, one to a line
 	env       string       // more variables, as in a flow mapping
 	mode      string       // of the Go server: a release that is bad in a way
@@ -94,7 +95,8 @@ func (a *app) yaml(counts string) string {
 	if a.mode == "never" {
 		timeout = time.Second
 	}
-	text += fmt.Sprintf("    listen_timeout: %v\n    log: {max_size: %s, max_files: 1000, compress: false}\n", timeout, cmp.Or(a.rotate, "2M"))
+	log := cmp.Or(a.log, fmt.Sprintf("{max_size: %s, max_files: 1000, compress: false}", cmp.Or(a.rotate, "2M")))
+	text += fmt.Sprintf("    listen_timeout: %v\n    log: %s\n", timeout, log)
 	env := fmt.Sprintf("PORT: %d, HOST: 127.0.0.1", a.port)
 	if a.rate != "" {
 		env += fmt.Sprintf(", %s: %s, %s: %s", lines.Rate, a.rate, lines.Counts, counts)

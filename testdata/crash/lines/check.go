@@ -3,12 +3,14 @@ package lines
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 )
 
 const (
@@ -49,13 +51,23 @@ func (c *Check) Log(path string, format Format) error {
 	if err != nil {
 		return err
 	}
-	slices.Sort(files) // a rotated file bears its time
+	slices.Sort(files)                                        // a rotated file bears its time
+	files = slices.DeleteFunc(files, func(name string) bool { // what a death has left of a compression
+		return strings.HasSuffix(name, ".gz.tmp") || slices.Contains(files, name+".gz")
+	})
 	for _, file := range append(files, path) {
 		f, err := os.Open(file)
 		if err != nil {
 			return err
 		}
-		err = c.read(path, f, format)
+		if strings.HasSuffix(file, ".gz") {
+			var z *gzip.Reader
+			if z, err = gzip.NewReader(f); err == nil {
+				err = c.read(path, file, z, format)
+			}
+		} else {
+			err = c.read(path, file, f, format)
+		}
 		f.Close()
 		if err != nil {
 			return fmt.Errorf("%s: %w", file, err)
@@ -64,13 +76,13 @@ func (c *Check) Log(path string, format Format) error {
 	return nil
 }
 
-func (c *Check) read(log string, f *os.File, format Format) error {
-	in := bufio.NewReaderSize(f, maxLine)
+func (c *Check) read(log, file string, text io.Reader, format Format) error {
+	in := bufio.NewReaderSize(text, maxLine)
 	for number := 1; ; number++ {
 		line, err := in.ReadSlice('\n')
 		if len(line) > 0 {
 			text, whole := bytes.CutSuffix(line, []byte("\n"))
-			place := func() string { return fmt.Sprintf("%s:%d", filepath.Base(f.Name()), number) }
+			place := func() string { return fmt.Sprintf("%s:%d", filepath.Base(file), number) }
 			if !whole {
 				c.foreign(place, text, "it has no end")
 			} else if inner, err := format(text); err != nil {
