@@ -28,3 +28,17 @@ func (l *Loop) Recorded() []Recorded {
 	}
 	return all
 }
+
+// SpecOf returns what a restored loop has on record of a generation of an app, or of the
+// app as it is now where that is forgotten; false where there is no such app. It is called
+// before Run.
+func (l *Loop) SpecOf(app string, gen int) (state.Spec, bool) {
+	a := l.find(app)
+	switch {
+	case a == nil:
+		return state.Spec{}, false
+	case a.gens[gen] != nil:
+		return a.gens[gen].spec, true
+	}
+	return a.spec, true
+}

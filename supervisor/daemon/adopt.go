@@ -142,7 +142,7 @@ func (p *attendant) resume(known supervisor.Recorded, r handover.Record) {
 	if !known.Proven {
 		p.resumeProbe()
 	}
-	if len(lost) > 0 && order.Spec.Name != "" && !p.held && p.runs() { // else it is ended, over, or was being closed
+	if len(lost) > 0 && !p.unknown && !p.held && p.runs() { // else it is ended, over, or was being closed
 		p.w.note(order.App, order.ID, fmt.Sprintf("%s: lost with whoever held them for the supervisor: %s",
 			label(order.App, order.Slot), strings.Join(inWords(lost), ", ")))
 	}

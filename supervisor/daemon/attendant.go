@@ -38,6 +38,7 @@ type attendant struct {
 	stale     []int          // log files as another daemon had them open
 	kept      map[string]int // its descriptors in the store, by suffix
 	closed    bool           // all that it had was let go of
+	unknown   bool           // the loop has forgotten it, and ends it
 
 	acceptUntil time.Time   // steered: when its stop signal is due at the latest
 	over        atomic.Bool // its main process has ended

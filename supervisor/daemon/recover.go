@@ -198,13 +198,25 @@ func (d *daemon) restoreLoop(info state.DaemonInfo, left leftovers, upgraded boo
 	for id, p := range adopted {
 		r := known[id]
 		if r.Order.ID == 0 { // nobody knows it, and it is about to be ended
+			p.unknown = true
 			r.Order = p.order
+			r.Order.Spec = logsOf(loop, p.order)
 		}
 		p.resume(r, left.records[id])
 		w.attendants[id] = p
 		d.adopted = append(d.adopted, p)
 	}
 	return nil
+}
+
+// logsOf is a spec that tells where the last words of a worker belong that the loop has
+// forgotten: to its app's logs.
+func logsOf(loop *supervisor.Loop, o supervisor.SpawnOrder) state.Spec {
+	s, _ := loop.SpecOf(o.App, o.Gen)
+	return state.Spec{
+		Name: o.App, Instances: s.Instances, OutFile: s.OutFile, ErrorFile: s.ErrorFile,
+		MergeLogs: s.MergeLogs, LogType: s.LogType, LogDateFormat: s.LogDateFormat, Log: s.Log,
+	}
 }
 
 // attendLater makes sure that what the loop orders of these workers from now on comes after
