@@ -48,7 +48,7 @@ func TestSIGKILLInEveryReload(t *testing.T) {
 // Upgrades come at any instant of other acts, and most of them meet a death: of the old
 // daemon, of the new one, or of the keeper.
 func TestSIGKILLInEveryUpgrade(t *testing.T) {
-	kills := kills(t, 12)
+	kills := kills(t, 6)
 	c := newChaos(t, web(t), stamped(t), objects(t), merged(t), job(t))
 	lab.Under(t, func([]*load.Load) {
 		followers := c.followed("web", "objects", "merged")
