@@ -31,14 +31,9 @@ func aJournal(t *testing.T, dir string) (*journal, *[]string) {
 	return j, said
 }
 
-func TestTheJournalKeepsWhatTheLoopKnowsAndTheFilesTogether(t *testing.T) {
-	dir := t.TempDir()
-	j, _ := aJournal(t, dir)
-	name := "production"
-	j.note(func(h *head) { h.Begun = append(h.Begun, "request 1") })
-	<-j.record([][]byte{[]byte(`{"apps":[`), []byte(`1,2`), []byte(`]}`)})
-	<-j.change(func(h *head) { h.Files = map[string]overrides{"/e.yaml": {EnvName: &name}} })
-
+// readBack reads what a journal has written in dir.
+func readBack(t *testing.T, dir string) (head, []byte) {
+	t.Helper()
 	data, err := os.ReadFile(filepath.Join(dir, daemonFile))
 	if err != nil {
 		t.Fatal(err)
@@ -47,6 +42,18 @@ func TestTheJournalKeepsWhatTheLoopKnowsAndTheFilesTogether(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return h, data
+}
+
+func TestTheJournalKeepsWhatTheLoopKnowsAndTheFilesTogether(t *testing.T) {
+	dir := t.TempDir()
+	j, _ := aJournal(t, dir)
+	name := "production"
+	j.note(func(h *head) { h.Begun = append(h.Begun, "request 1") })
+	<-j.record([][]byte{[]byte(`{"apps":[`), []byte(`1,2`), []byte(`]}`)})
+	<-j.change(func(h *head) { h.Files = map[string]overrides{"/e.yaml": {EnvName: &name}} })
+
+	h, data := readBack(t, dir)
 	if string(h.Loop) != `{"apps":[1,2]}` || *h.Files["/e.yaml"].EnvName != name || h.Begun[0] != "request 1" {
 		t.Fatalf("read back: %s", data)
 	}
@@ -188,14 +195,7 @@ func TestAJournalThatRestsWritesNoChange(t *testing.T) {
 	j, _ := aJournal(t, dir)
 	<-j.change(func(*head) {})
 	stopping := func() bool {
-		data, err := os.ReadFile(filepath.Join(dir, daemonFile))
-		if err != nil {
-			t.Fatal(err)
-		}
-		h, err := readHead(data, "this boot")
-		if err != nil {
-			t.Fatal(err)
-		}
+		h, _ := readBack(t, dir)
 		return h.Stopping
 	}
 	j.rest(true)

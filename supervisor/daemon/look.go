@@ -100,6 +100,12 @@ type source struct {
 	path   string
 }
 
+// sourceOf is the one of a worker's label.
+func sourceOf(label string, stream logs.Stream, path string) source {
+	app, slot := unlabel(label)
+	return source{app, slot, stream, path}
+}
+
 func (s source) line(text string) control.LogLine {
 	return control.LogLine{App: s.app, Slot: s.slot, Stream: s.stream.String(), Text: text}
 }
@@ -158,8 +164,7 @@ func (b *backend) Logs(ctx context.Context, q control.LogQuery) (<-chan control.
 		return wanted(app)
 	}}
 	for _, src := range b.logs.Sources(filter) { // in a reload, or of what drains, some are none of the configured
-		s := source{stream: src.Stream, path: src.Path}
-		s.app, s.slot = unlabel(src.Label)
+		s := sourceOf(src.Label, src.Stream, src.Path)
 		if _, seen := from.Of(s.path); seen {
 			continue
 		}
@@ -214,13 +219,14 @@ func cursorsOf(texts []string) (from logs.Cursors, in []source, err error) {
 		}
 		for _, c := range cs {
 			from.Set(c)
-			if s := (source{path: c.Path}); named {
-				s.app, s.slot = unlabel(label)
-				if stream == logs.Stderr.String() {
-					s.stream = logs.Stderr
-				}
-				in = append(in, s)
+			if !named {
+				continue
 			}
+			kind := logs.Stdout
+			if stream == logs.Stderr.String() {
+				kind = logs.Stderr
+			}
+			in = append(in, sourceOf(label, kind, c.Path))
 		}
 	}
 	return from, in, nil
@@ -266,8 +272,7 @@ func follow(ctx context.Context, f *logs.Follower, ch chan<- control.LogLine) {
 			return
 		}
 		for _, l := range lines {
-			s := source{stream: l.Stream}
-			s.app, s.slot = unlabel(l.Label)
+			s := sourceOf(l.Label, l.Stream, l.Cursor.Path)
 			line := s.line(l.Text)
 			line.Time, line.Lost, line.Mark = l.Time, int(l.Lost), l.Mark
 			if l.Cursor.Path != "" {

@@ -152,7 +152,7 @@ func (b *backend) startRest(ctx context.Context, req state.Request, apps []state
 		switch {
 		case !endedSince(last, req.Since):
 		case last.Result == state.RolledBack || last.Result == state.Failed:
-			failed[a.Name] = supervisor.Outcome{Action: supervisor.Reloaded, Receipt: last, Err: notComplete(last)}
+			failed[a.Name] = supervisor.Outcome{Action: supervisor.Reloaded, Receipt: last, Err: notComplete(state.VerbReload, last)}
 		case last.Result == state.Complete:
 			reloaded[a.Name] = last
 		}
@@ -199,8 +199,8 @@ func (b *backend) scaleRest(ctx context.Context, req state.Request) state.Result
 }
 
 // notComplete is the error of a receipt that is not.
-func notComplete(r *state.Receipt) error {
-	return fmt.Errorf("cannot reload %s: %s (%s)", r.Name, r.Reason, strings.ReplaceAll(r.Result, "_", " "))
+func notComplete(verb state.Verb, r *state.Receipt) error {
+	return fmt.Errorf("cannot %s %s: %s (%s)", verb, r.Name, r.Reason, strings.ReplaceAll(r.Result, "_", " "))
 }
 
 // restartRest tells what became of the apps whose restart was begun, and if all of these
@@ -218,7 +218,7 @@ func (b *backend) restartRest(ctx context.Context, req state.Request, apps []sta
 		last := out.Receipt
 		switch {
 		case endedSince(last, req.Since) && last.Result != state.Complete:
-			out.Err = fmt.Errorf("cannot restart %s: %s (%s)", a.Name, last.Reason, last.Result)
+			out.Err = notComplete(state.VerbRestart, last)
 		case endedSince(last, req.Since):
 		case !slices.ContainsFunc(now, func(now state.App) bool { return now.Name == a.Name && startedSince(now, req.Since) }):
 			continue
@@ -263,7 +263,7 @@ func (b *backend) reloadRest(ctx context.Context, req state.Request, apps []stat
 		}
 		result.Receipts = append(result.Receipts, *last)
 		if last.Result != state.Complete {
-			result.Error = add(result.Error, supervisor.Outcome{Err: notComplete(last)})
+			result.Error = add(result.Error, supervisor.Outcome{Err: notComplete(state.VerbReload, last)})
 		}
 	}
 	rest = append(rest, b.lacking(ctx, apps, req)...)

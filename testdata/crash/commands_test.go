@@ -42,15 +42,7 @@ func (s *site) outlives(instant string, before view) {
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
-	for {
-		e, ok := events.Next()
-		if !ok {
-			s.t.Fatal(events.Err())
-		}
-		if e.App == "web" && e.What == instant {
-			break
-		}
-	}
+	events.Until(func(e state.Event) bool { return e.App == "web" && e.What == instant })
 	daemon.Kill()
 	cmd.Wait()
 	after := s.steady()

@@ -129,15 +129,7 @@ func TestLogsOfAWorkerThatIsScaledAway(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		e, ok := events.Next()
-		if !ok {
-			t.Fatal(events.Err())
-		}
-		if e.App == "objects" && e.What == state.WhatDraining {
-			break
-		}
-	}
+	events.Until(func(e state.Event) bool { return e.App == "objects" && e.What == state.WhatDraining })
 	s.dies()
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the scale: %v", err)

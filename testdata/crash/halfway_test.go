@@ -103,15 +103,7 @@ func TestAReloadOfTwoAppsGoesOn(t *testing.T) {
 				} else if err := cmd.Start(); err != nil {
 					t.Fatal(err)
 				}
-				for {
-					e, ok := events.Next()
-					if !ok {
-						t.Fatal(events.Err())
-					}
-					if e.App == "web" && e.What == state.WhatSpawned {
-						break
-					}
-				}
+				events.Until(func(e state.Event) bool { return e.App == "web" && e.What == state.WhatSpawned })
 				if strings.HasSuffix(how, "gone") {
 					cmd.Process.Kill()
 					cmd.Wait()

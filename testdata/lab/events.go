@@ -66,5 +66,19 @@ func (e *Events) Next() (event state.Event, ok bool) {
 	return event, true
 }
 
+// Until waits for an event that is as meant; that there is none fails the test at once.
+func (e *Events) Until(is func(state.Event) bool) {
+	e.t.Helper()
+	for {
+		event, ok := e.Next()
+		if !ok {
+			e.t.Fatal(e.Err())
+		}
+		if is(event) {
+			return
+		}
+	}
+}
+
 // Err is why there are no more events; nil if the supervisor ended them.
 func (e *Events) Err() error { return e.body.Err() }
